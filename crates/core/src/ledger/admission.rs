@@ -87,7 +87,7 @@ pub struct AdmittedEvent {
 
 /// Why a publish is refused. Nothing of it is staged then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "every log must answer every refusal")]
 pub enum Refusal {
     /// Neither messages nor an end.
     Empty,
