@@ -7,8 +7,11 @@
 //! Start with [`Event`] and [`EventId`], then [`Append`], which is what a publisher asks for.
 
 mod append;
+mod dedup;
 mod event;
 mod id;
+mod ledger;
+mod retention;
 mod selector;
 mod text;
 mod time;
@@ -17,8 +20,13 @@ mod topic;
 pub use append::{
     Append, Appended, Config, Durability, Expected, NewMessage, Outcome, TopicEnd, TopicInfo,
 };
+pub use dedup::{DedupWindow, Fingerprint, Publication, ScopedKey};
 pub use event::{DataFormat, EndReason, Event, Message, ParseEndReasonError, Payload};
 pub use id::{Epoch, EventId, ParseIdError, Seq};
+pub use ledger::{
+    Admission, Admitted, AdmittedEvent, Group, Ledger, Refusal, Settings, Snapshot, Topic,
+};
+pub use retention::{LogRetention, Retained, Trim, trim};
 pub use selector::{Selector, SelectorError, SelectorSet};
 pub use text::{EventType, IdempotencyKey, TextError};
 pub use time::UnixMillis;
