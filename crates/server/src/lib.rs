@@ -1,1 +1,5 @@
-//! x
+//! The Longwave server as a library.
+//!
+//! Start with [`hub`].
+
+pub mod hub;
