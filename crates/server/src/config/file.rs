@@ -40,8 +40,7 @@ impl File {
     }
 
     fn parse(path: PathBuf, text: &str) -> Result<File, Vec<SettingError>> {
-        let mut walk =
-            Walk { path: &path, text, entries: HashMap::new(), errors: Vec::new() };
+        let mut walk = Walk { path: &path, text, entries: HashMap::new(), errors: Vec::new() };
         match DeTable::parse(text) {
             Ok(table) => walk.table("", table.get_ref()),
             Err(error) => {
@@ -162,7 +161,10 @@ mod tests {
     fn sections_and_values_of_all_shapes_are_read() {
         let text = "listen = [\"a\", 'b']\nopen = true\n\n[limits]\nbatch_events = 1_000\n[retention]\nmax_age = \"1h\"";
         let file = File::parse("l.toml".into(), text).unwrap();
-        let entry = |words: &[&str], line| Entry { words: words.iter().map(ToString::to_string).collect(), line };
+        let entry = |words: &[&str], line| Entry {
+            words: words.iter().map(ToString::to_string).collect(),
+            line,
+        };
         assert_eq!(file.entries["listen"], entry(&["a", "b"], 1));
         assert_eq!(file.entries["open"], entry(&["true"], 2));
         assert_eq!(file.entries["limits.batch_events"], entry(&["1000"], 5));

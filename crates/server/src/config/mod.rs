@@ -10,11 +10,10 @@ mod resolve;
 mod table;
 mod value;
 
-pub(crate) use error::{SettingError, SettingsError};
 pub(crate) use reference::{effective, markdown};
-pub(crate) use resolve::{Origin, Sources};
+pub(crate) use resolve::Sources;
 pub(crate) use table::{LogFormat, LogKind, Settings, TABLE};
-pub(crate) use value::{Bounded, Shape};
+pub(crate) use value::{Shape, parse_duration};
 
 /// One row of the table: all there is to know of a setting but its type, which the field of [`Settings`] has.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ pub(crate) fn markdown() -> String {
     let mut out = INTRODUCTION.to_owned();
     let mut section = None;
     for setting in TABLE {
-        let this_section = setting.toml.and_then(|path| path.split_once('.')).map_or("", |(s, _)| s);
+        let this_section =
+            setting.toml.and_then(|path| path.split_once('.')).map_or("", |(s, _)| s);
         if section != Some(this_section) {
             section = Some(this_section);
             let title = if this_section.is_empty() { "Server" } else { this_section };

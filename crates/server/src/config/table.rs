@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use longwave::http::Origins;
 
+use super::Setting;
 use super::error::SettingsError;
 use super::resolve::{Resolver, Sourced, Sources};
 use super::value::{Bounded, Size, Value, one};
-use super::Setting;
 
 macro_rules! settings {
     ($($field:ident: $type:ty = $default:literal
@@ -48,6 +48,12 @@ macro_rules! settings {
                     _ => Err(resolver.into_error()),
                 }
             }
+
+            /// Every setting with its value as text and where that came from.
+            pub(crate) fn rows(&self) -> Vec<(&'static Setting, String, String)> {
+                let columns = [$((self.$field.text.clone(), self.$field.origin.to_string()),)+];
+                TABLE.iter().zip(columns).map(|(row, (text, origin))| (row, text, origin)).collect()
+            }
         }
     };
     (@option) => { None };
@@ -69,6 +75,8 @@ settings! {
         "Events older than this are removed"
     retention_max_bytes: Bounded<Size> = "1GiB", in "retention.max_bytes", from "1MiB" to "1000TiB";
         "The oldest events are removed where the log takes more than this"
+    segment_size: Size = "64MiB", in "retention.segment_size", from "64KiB" to "256MiB";
+        "About how large a file of the log grows before the next is begun; whole files are removed"
     heartbeat: Duration = "15s", in "delivery.heartbeat", from "1s" to "10m";
         "A live stream with nothing to say sends a sign of life this often"
     retry: Duration = "3s", in "delivery.retry", from "100ms" to "1h";
@@ -89,7 +97,7 @@ settings! {
         "The largest event, and the longest line of a batch or stream"
     batch_events: u64 = "10000", in "limits.batch_events", from "1" to "1000000";
         "The most events in a batch"
-    batch_size: Size = "8MiB", in "limits.batch_size", from "1KiB" to "256MiB";
+    batch_size: Size = "8MiB", in "limits.batch_size", from "1KiB" to "16MiB";
         "The largest body of a batch"
     bodies_size: Size = "256MiB", in "limits.bodies_size", from "1MiB" to "1TiB";
         "The most memory for request bodies, over all requests"

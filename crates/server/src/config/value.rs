@@ -59,7 +59,8 @@ impl Value for Duration {
 
     fn parse(words: &[String]) -> Result<Duration, String> {
         let word = one(words)?;
-        let expected = || "expected a duration with its unit, such as 500ms, 15s, 10m or 24h".to_owned();
+        let expected =
+            || "expected a duration with its unit, such as 500ms, 15s, 10m or 24h".to_owned();
         let span: Span = word.parse().map_err(|_| expected())?;
         let signed =
             span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| expected())?;
@@ -221,6 +222,14 @@ impl Value for Origins {
     }
 }
 
+/// Reads a duration such as `15s`, for flags of other commands too.
+///
+/// # Errors
+/// A clause that says what was expected instead.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    Duration::parse(&[text.to_owned()])
+}
+
 /// The only word of a setting that takes one.
 pub(super) fn one(words: &[String]) -> Result<&str, String> {
     match words {
@@ -307,7 +316,10 @@ mod tests {
     #[test]
     fn a_limit_can_be_off() {
         assert_eq!(parse("off"), Ok(Bounded::<Size>::Off));
-        assert_eq!(parse::<Bounded<Duration>>("1h").map(Bounded::limit), Ok(Some(Duration::from_secs(3600))));
+        assert_eq!(
+            parse::<Bounded<Duration>>("1h").map(Bounded::limit),
+            Ok(Some(Duration::from_secs(3600)))
+        );
         assert!(parse::<Bounded<Duration>>("never").unwrap_err().contains("off"));
     }
 
