@@ -113,16 +113,34 @@ mod tests {
         ] {
             assert_eq!(parse_duration_ms(text), Some(ms), "{text}");
         }
-        for text in ["", "m", "10", "-1s", "1.5h", "10 m", "1m1h", "1m1m", "10x", "10M", "99999999999999999999s", "9999999999999999999w"] {
+        for text in [
+            "",
+            "m",
+            "10",
+            "-1s",
+            "1.5h",
+            "10 m",
+            "1m1h",
+            "1m1m",
+            "10x",
+            "10M",
+            "99999999999999999999s",
+            "9999999999999999999w",
+        ] {
             assert_eq!(parse_duration_ms(text), (text == "10").then_some(10_000), "{text:?}");
         }
     }
 
     #[test]
     fn a_duration_has_one_spelling_which_reads_back() {
-        for (ms, text) in
-            [(0, "0s"), (1, "1ms"), (1500, "1500ms"), (90_000, "90s"), (86_400_000, "1d"), (5_400_000, "90m")]
-        {
+        for (ms, text) in [
+            (0, "0s"),
+            (1, "1ms"),
+            (1500, "1500ms"),
+            (90_000, "90s"),
+            (86_400_000, "1d"),
+            (5_400_000, "90m"),
+        ] {
             assert_eq!(format_duration_ms(ms), text);
             assert_eq!(parse_duration_ms(text), Some(ms));
         }

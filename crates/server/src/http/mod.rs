@@ -19,7 +19,6 @@ mod router;
 mod topic_path;
 mod topics;
 
-
 pub use app::App;
 pub use metrics::{Metrics, Transport};
 pub use options::{HostNames, HttpOptions, Origins};

@@ -193,19 +193,33 @@ mod tests {
 
     #[test]
     fn loopback_has_many_names_and_others_look_like_them() {
-        for name in ["localhost", "LOCALHOST", "app.localhost", "localhost.", "127.0.0.1", "127.9.9.9", "::1"] {
+        for name in [
+            "localhost",
+            "LOCALHOST",
+            "app.localhost",
+            "localhost.",
+            "127.0.0.1",
+            "127.9.9.9",
+            "::1",
+        ] {
             assert!(is_loopback(name), "{name}");
         }
-        for name in ["localhost.evil.example", "127.0.0.1.evil.example", "evil.example", "10.0.0.1", ""] {
+        for name in
+            ["localhost.evil.example", "127.0.0.1.evil.example", "evil.example", "10.0.0.1", ""]
+        {
             assert!(!is_loopback(name), "{name}");
         }
     }
 
     #[test]
     fn a_host_is_read_without_its_port() {
-        for (host, name) in
-            [("a:80", "a"), ("a", "a"), ("[::1]:80", "::1"), ("[::1]", "::1"), ("127.0.0.1:1", "127.0.0.1")]
-        {
+        for (host, name) in [
+            ("a:80", "a"),
+            ("a", "a"),
+            ("[::1]:80", "::1"),
+            ("[::1]", "::1"),
+            ("127.0.0.1:1", "127.0.0.1"),
+        ] {
             assert_eq!(name_of(host), name);
         }
     }

@@ -84,14 +84,12 @@ async fn single(
     format: DataFormat,
     body: Body,
 ) -> Result<Response, Problem> {
-    let limit =
-        BodyLimit { bytes_max: app.options().event_bytes_max, code: Code::EventTooLarge };
+    let limit = BodyLimit { bytes_max: app.options().event_bytes_max, code: Code::EventTooLarge };
     let body = read_whole(app, body, limit).await?;
     let mut messages = Vec::new();
     if !body.bytes.is_empty() || request.end.is_none() {
         whole::check_format(format, &body.bytes)?;
-        let message =
-            Message { event_type: request.event_type, format, data: body.bytes.clone() };
+        let message = Message { event_type: request.event_type, format, data: body.bytes.clone() };
         messages.push(NewMessage { message, key: None });
     }
     let append = Append {
@@ -101,8 +99,7 @@ async fn single(
         key: request.key,
         expected: request.expected,
     };
-    let appended =
-        app.log().append(append).await.map_err(|error| append_problem(app, &error))?;
+    let appended = app.log().append(append).await.map_err(|error| append_problem(app, &error))?;
     if appended.outcome == Outcome::New {
         app.metrics().published(appended.count.into());
     }
@@ -111,8 +108,7 @@ async fn single(
 
 /// A body with an event a line, appended together or not at all.
 async fn batch(app: &App, request: PublishRequest, body: Body) -> Result<Response, Problem> {
-    let limit =
-        BodyLimit { bytes_max: app.options().batch_bytes_max, code: Code::BatchTooLarge };
+    let limit = BodyLimit { bytes_max: app.options().batch_bytes_max, code: Code::BatchTooLarge };
     let body = read_whole(app, body, limit).await?;
     let rules = BatchRules {
         event_type: request.event_type.as_ref(),
@@ -122,8 +118,8 @@ async fn batch(app: &App, request: PublishRequest, body: Body) -> Result<Respons
     };
     let messages = batch::parse(&body.bytes, &rules)?;
     // Far below the limit: a batch is bounded.
-    let offered = u32::try_from(messages.len()).unwrap_or(u32::MAX - 1)
-        + u32::from(request.end.is_some());
+    let offered =
+        u32::try_from(messages.len()).unwrap_or(u32::MAX - 1) + u32::from(request.end.is_some());
     let append = Append {
         topic: request.topic.clone(),
         messages,
@@ -131,8 +127,7 @@ async fn batch(app: &App, request: PublishRequest, body: Body) -> Result<Respons
         key: request.key,
         expected: request.expected,
     };
-    let appended =
-        app.log().append(append).await.map_err(|error| append_problem(app, &error))?;
+    let appended = app.log().append(append).await.map_err(|error| append_problem(app, &error))?;
     let (count, duplicates) = match appended.outcome {
         Outcome::New => {
             app.metrics().published(appended.count.into());

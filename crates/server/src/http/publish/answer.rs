@@ -144,11 +144,8 @@ pub(crate) fn append_problem(app: &App, error: &AppendError) -> Problem {
 }
 
 pub(in crate::http) fn disk_full(error: impl std::fmt::Display) -> Problem {
-    Problem::new(
-        Code::DiskFull,
-        format_args!("{error}; publishing works again when there is room"),
-    )
-    .with_header(RETRY_AFTER, HeaderValue::from_static("10"))
+    Problem::new(Code::DiskFull, format_args!("{error}; publishing works again when there is room"))
+        .with_header(RETRY_AFTER, HeaderValue::from_static("10"))
 }
 
 pub(in crate::http) fn shutting_down(error: impl std::fmt::Display) -> Problem {

@@ -75,8 +75,7 @@ pub(super) fn parse(body: &[u8], rules: &BatchRules<'_>) -> Result<Vec<NewMessag
         }
     }
     let Some((first, problem)) = bad_lines.first() else { return Ok(messages) };
-    let detail =
-        format!("line {first}: {}; nothing of the batch was published", problem.detail());
+    let detail = format!("line {first}: {}; nothing of the batch was published", problem.detail());
     let lines: Vec<Value> = bad_lines
         .iter()
         .map(|(line, problem)| {
@@ -96,7 +95,9 @@ fn parse_line(line: &[u8], rules: &BatchRules<'_>) -> Result<NewMessage, Problem
     let line: BatchLine<'_> = serde_json::from_str(line).map_err(|error| {
         Problem::new(
             Code::JsonInvalid,
-            format_args!("it must be an object such as {{\"data\":…,\"type\":…,\"key\":…}}: {error}"),
+            format_args!(
+                "it must be an object such as {{\"data\":…,\"type\":…,\"key\":…}}: {error}"
+            ),
         )
     })?;
     let (format, data) = data(line.data, line.encoding, rules.strings)?;
@@ -155,8 +156,7 @@ mod tests {
     use super::*;
 
     fn parse_with(body: &str, strings: DataFormat) -> Result<Vec<NewMessage>, Problem> {
-        let rules =
-            BatchRules { event_type: None, strings, event_bytes_max: 20, events_max: 3 };
+        let rules = BatchRules { event_type: None, strings, event_bytes_max: 20, events_max: 3 };
         parse(body.as_bytes(), &rules)
     }
 

@@ -47,7 +47,8 @@ impl BodyKind {
         let Some(content_type) = content_type else {
             return Ok(BodyKind::Single(DataFormat::Text));
         };
-        let content_type = content_type.to_str().map_err(|_| invalid("Content-Type must be ASCII"))?;
+        let content_type =
+            content_type.to_str().map_err(|_| invalid("Content-Type must be ASCII"))?;
         if content_type.trim().is_empty() {
             return Ok(BodyKind::Single(DataFormat::Text));
         }
@@ -57,7 +58,9 @@ impl BodyKind {
         match charset {
             Some(charset) if is_text && !is_utf8(&charset) => Err(Problem::new(
                 Code::CharsetUnsupported,
-                format_args!("the charset {charset:?} is not supported; send UTF-8, or application/octet-stream"),
+                format_args!(
+                    "the charset {charset:?} is not supported; send UTF-8, or application/octet-stream"
+                ),
             )),
             _ => Ok(kind),
         }
@@ -108,8 +111,9 @@ fn is_utf8(charset: &str) -> bool {
 }
 
 fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
-    let is_identity =
-        |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity") || value.is_empty();
+    let is_identity = |value: &HeaderValue| {
+        value.as_bytes().eq_ignore_ascii_case(b"identity") || value.is_empty()
+    };
     if headers.get_all(CONTENT_ENCODING).iter().all(is_identity) {
         return Ok(());
     }

@@ -148,8 +148,9 @@ impl Source {
                         Code::EventTooLarge,
                         format_args!("it has more than {} bytes", self.event_bytes_max),
                     );
-                    return Err(at("event", number, &problem)
-                        .with("bytes_max", self.event_bytes_max));
+                    return Err(
+                        at("event", number, &problem).with("bytes_max", self.event_bytes_max)
+                    );
                 }
             }
         };

@@ -102,7 +102,9 @@ mod tests {
     #[test]
     fn a_line_may_be_as_long_as_allowed_and_no_longer() {
         assert_eq!(cut(&[b"12345\r\n", b"123", b"45\r", b"\n"]), ["12345", "12345"]);
-        for pieces in [&[b"123456\n".as_slice()] as &[&[u8]], &[b"123", b"4567"], &[b"12345\r", b"6\n"]] {
+        for pieces in
+            [&[b"123456\n".as_slice()] as &[&[u8]], &[b"123", b"4567"], &[b"12345\r", b"6\n"]]
+        {
             let mut cutter = LineCutter::new(5);
             let failed = pieces.iter().any(|piece| {
                 cutter.next_line(&mut Bytes::copy_from_slice(piece)) == Err(LineTooLong)

@@ -72,7 +72,9 @@ fn kind(
             BodyKind::Single(DataFormat::Text) => Ok(BodyKind::Lines),
             // What an upload without a type is called by some clients; the parameter says more.
             BodyKind::Single(DataFormat::Binary) => Ok(BodyKind::Lines),
-            _ => Err(parameter("lines", "lines is for text; this Content-Type has lines of its own")),
+            _ => {
+                Err(parameter("lines", "lines is for text; this Content-Type has lines of its own"))
+            }
         };
     }
     match (kind, format) {
@@ -115,7 +117,10 @@ fn stream_ids(query: &Query) -> Result<StreamIds, Problem> {
 fn event_type(query: &Query, headers: &HeaderMap) -> Result<Option<EventType>, Problem> {
     let text = match (query.one("type")?, header(headers, &EVENT_TYPE)?) {
         (Some(_), Some(_)) => {
-            return Err(parameter("type", "give either the parameter type or the header Event-Type"));
+            return Err(parameter(
+                "type",
+                "give either the parameter type or the header Event-Type",
+            ));
         }
         (parameter, header) => parameter.or(header),
     };
@@ -136,10 +141,7 @@ pub(in crate::http) fn parse_event_type(text: &str) -> Result<EventType, Problem
 /// Checks an idempotency key from a publisher.
 pub(in crate::http) fn parse_key(text: &str) -> Result<IdempotencyKey, Problem> {
     IdempotencyKey::new(text).map_err(|error| {
-        Problem::new(
-            Code::KeyInvalid,
-            format_args!("the idempotency key can't be used: {error}"),
-        )
+        Problem::new(Code::KeyInvalid, format_args!("the idempotency key can't be used: {error}"))
     })
 }
 
@@ -193,7 +195,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
 }
 
 fn invalid(name: &HeaderName, detail: &str) -> Problem {
-    Problem::new(Code::HeaderInvalid, format_args!("{name}: {detail}")).with("header", name.as_str())
+    Problem::new(Code::HeaderInvalid, format_args!("{name}: {detail}"))
+        .with("header", name.as_str())
 }
 
 fn parameter(name: &str, detail: &str) -> Problem {

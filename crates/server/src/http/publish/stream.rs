@@ -47,9 +47,7 @@ async fn run(app: App, request: PublishRequest, body: Body) -> Result<Response, 
     app.metrics().published(tally.added);
     result.map_err(|problem| tally.tell(&app, problem))?;
     match tally.appended() {
-        Some(appended) => {
-            Ok(published_many(&app, &request.topic, appended, tally.duplicates, end))
-        }
+        Some(appended) => Ok(published_many(&app, &request.topic, appended, tally.duplicates, end)),
         None => Err(Problem::new(Code::NothingToPublish, "the stream held no event")),
     }
 }

@@ -6,8 +6,8 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::header::CONNECTION;
-use http_body_util::BodyExt;
 use http_body::Body as _;
+use http_body_util::BodyExt;
 use longwave_core::DataFormat;
 
 use super::super::budget::Reservation;
