@@ -6,8 +6,6 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::{OpenApi, RefOr};
 use utoipa::{OpenApi as _, PartialSchema, ToResponse, ToSchema};
 
-use super::publish::{BatchLine, PublishAnswer};
-use super::topics::{SettingsRequest, TopicDocument};
 use super::{Code, probes, publish, read, topics};
 
 /// The document of all routes.
@@ -36,10 +34,7 @@ use super::{Code, probes, publish, read, topics};
         probes::metrics,
         openapi,
     ),
-    components(
-        schemas(BatchLine, PublishAnswer, TopicDocument, SettingsRequest),
-        responses(ProblemResponse),
-    ),
+    components(responses(ProblemResponse)),
 )]
 pub(super) struct ApiDoc;
 
@@ -57,13 +52,11 @@ pub(super) async fn openapi() -> Json<OpenApi> {
 /// A failure (RFC 9457).
 #[derive(Serialize, ToResponse)]
 #[response(description = "A failure", content_type = "application/problem+json")]
-#[expect(dead_code, reason = "it is the schema of what Problem writes")]
 pub(super) struct ProblemResponse(ProblemDocument);
 
 /// A failure (RFC 9457). Further members depend on the code.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
-#[expect(dead_code, reason = "it is the schema of what Problem writes")]
 pub(super) struct ProblemDocument {
     /// Identifies the code as a URI.
     #[serde(rename = "type")]

@@ -1,6 +1,7 @@
 //! The accept loop. Read [`Acceptor`].
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::http::{Code, Phase, Problem};
 
-use super::connection::{ConnectionRules, serve};
+use super::connection::{ConnectionRules, enters, serve};
 use super::last_words::last_words;
 
 /// Accepts connections of one listener until the server drains.
@@ -25,13 +26,14 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     /// Runs until the phase is no longer [`Phase::Serving`]. The listener is closed then.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(self) {
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         let too_many = Problem::new(
             Code::Overloaded,
             "the server has as many connections as it may have; try again later",
         );
         let answer: Arc<[u8]> = last_words(&too_many).into();
+        let mut draining = pin!(enters(self.phase.clone(), Phase::Draining));
         loop {
             let stream = tokio::select! {
                 accepted = self.listener.accept() => match accepted {
@@ -43,8 +45,7 @@ impl Acceptor {
                         continue;
                     }
                 },
-                // An error means that the application is gone, and then there is nothing to accept for.
-                _ = self.phase.wait_for(|phase| *phase != Phase::Serving) => return,
+                () = draining.as_mut() => return,
             };
             let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
                 if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {

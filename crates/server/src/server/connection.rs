@@ -105,7 +105,7 @@ pub(super) async fn serve(
 }
 
 /// Waits until the server is in this phase or a later one.
-async fn enters(mut phases: watch::Receiver<Phase>, phase: Phase) {
+pub(super) async fn enters(mut phases: watch::Receiver<Phase>, phase: Phase) {
     // An error means that the server is gone, which is as good as closed.
     drop(phases.wait_for(|now| *now >= phase).await);
 }

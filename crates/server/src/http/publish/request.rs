@@ -124,7 +124,7 @@ fn event_type(query: &Query, headers: &HeaderMap) -> Result<Option<EventType>, P
         }
         (parameter, header) => parameter.or(header),
     };
-    text.map(|text| parse_event_type(text)).transpose()
+    text.map(parse_event_type).transpose()
 }
 
 /// Checks an event type from a publisher.
