@@ -1,1 +1,9 @@
-//! x
+//! The Longwave server as a library: what the `longwave` binary runs, and what a Rust program may embed.
+//!
+//! A [`Server`] answers HTTP over a [`Log`](longwave_store::Log) that its caller opened. It reads no flags, files or
+//! environment. Start with [`Server::start`].
+
+pub mod http;
+mod server;
+
+pub use server::{Server, ServerOptions};
