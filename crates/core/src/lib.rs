@@ -7,9 +7,15 @@
 //! Start with [`Event`] and [`EventId`], then [`Append`], which is what a publisher asks for.
 
 mod append;
+mod channel;
 mod event;
+mod feed;
 mod id;
 mod selector;
+mod selector_index;
+mod tail;
+#[cfg(test)]
+mod test_events;
 mod text;
 mod time;
 mod topic;
@@ -17,9 +23,16 @@ mod topic;
 pub use append::{
     Append, Appended, Config, Durability, Expected, NewMessage, Outcome, TopicEnd, TopicInfo,
 };
+pub use channel::{ChannelId, Channels, Closed, TailLimits};
 pub use event::{DataFormat, EndReason, Event, Message, ParseEndReasonError, Payload};
+pub use feed::{
+    Budget, Feed, FeedGap, FeedItem, FeedQuery, GapReason, LogPage, LogRead, ReadFrom, StartAt,
+    Step, TypeFilter,
+};
 pub use id::{Epoch, EventId, ParseIdError, Seq};
 pub use selector::{Selector, SelectorError, SelectorSet};
+pub use selector_index::SelectorIndex;
+pub use tail::{Tail, TailRead};
 pub use text::{EventType, IdempotencyKey, TextError};
 pub use time::UnixMillis;
 pub use topic::{TopicName, TopicNameError};
