@@ -1,6 +1,6 @@
-//! Content negotiation: which transport a read asks for. No I/O: request parts in, [`Transport`] out.
+//! Content negotiation: in which format a read asks for its events. No I/O: request parts in, [`Format`] out.
 //!
-//! Start with [`negotiate`]. Reading the other parameters is `query.rs`, answering is each transport's module.
+//! Start with [`negotiate`]. The other parameters are `read_request.rs`'s business, answering is each transport's module.
 
 use http::header::{ACCEPT, CONNECTION, UPGRADE};
 use http::{HeaderMap, Method, request::Parts};
@@ -8,9 +8,9 @@ use hyper::ext::Protocol;
 
 /// How a reader wants its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
+pub(crate) enum Format {
     /// Server-Sent Events, live.
-    EventStream,
+    Sse,
     /// One JSON envelope a line, live.
     Ndjson,
     /// One JSON page: short poll, and long poll with `?wait`.
@@ -21,20 +21,20 @@ pub(crate) enum Transport {
     WebSocket,
 }
 
-impl Transport {
+impl Format {
     /// What `?format=` calls it; `None` for what a query can't ask for.
-    fn from_format(format: &str) -> Option<Transport> {
+    fn from_format(format: &str) -> Option<Format> {
         match format {
-            "sse" => Some(Transport::EventStream),
-            "ndjson" => Some(Transport::Ndjson),
-            "json" => Some(Transport::Page),
-            "html" => Some(Transport::Html),
+            "sse" => Some(Format::Sse),
+            "ndjson" => Some(Format::Ndjson),
+            "json" => Some(Format::Page),
+            "html" => Some(Format::Html),
             _ => None,
         }
     }
 }
 
-/// Finds the transport: an `Upgrade` to WebSocket decides, else `?format=`, else `Accept` (RFC 9110, section 12.5.1).
+/// Finds the format: an `Upgrade` to WebSocket decides, else `?format=`, else `Accept` (RFC 9110, section 12.5.1).
 ///
 /// Of several media types that a client likes equally, the one it names first is taken, and where it names none of
 /// ours exactly, the JSON page before the live streams. HTML has to be named: `*/*` is what curl and every HTTP library
@@ -42,21 +42,21 @@ impl Transport {
 ///
 /// # Errors
 /// [`NegotiateError`] where nothing that the client takes is on offer.
-pub(crate) fn negotiate(parts: &Parts, format: Option<&str>) -> Result<Transport, NegotiateError> {
+pub(crate) fn negotiate(parts: &Parts, format: Option<&str>) -> Result<Format, NegotiateError> {
     if asks_for_websocket(parts) {
-        return Ok(Transport::WebSocket);
+        return Ok(Format::WebSocket);
     }
     if let Some(format) = format {
-        return Transport::from_format(format)
+        return Format::from_format(format)
             .ok_or_else(|| NegotiateError::Format(format.to_owned()));
     }
     if !parts.headers.contains_key(ACCEPT) {
-        return Ok(Transport::Page);
+        return Ok(Format::Page);
     }
     best_offer(&accepted_ranges(&parts.headers)).ok_or(NegotiateError::Accept)
 }
 
-/// Why no transport fits.
+/// Why no format fits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NegotiateError {
     /// `Accept` names nothing that is on offer.
@@ -146,18 +146,18 @@ fn parse_weight(text: &str) -> Option<u16> {
     Some(whole + fraction).filter(|weight| *weight <= WEIGHT_MAX)
 }
 
-fn best_offer(ranges: &[MediaRange]) -> Option<Transport> {
+fn best_offer(ranges: &[MediaRange]) -> Option<Format> {
     OFFERS
         .iter()
         .filter_map(|offer| offer.rank(ranges))
         .max_by_key(|(rank, _)| *rank)
-        .map(|(_, transport)| transport)
+        .map(|(_, format)| format)
 }
 
 struct Offer {
     kind: &'static str,
     subtype: &'static str,
-    transport: Transport,
+    format: Format,
     /// Among offers that a client likes equally without naming them, the higher one is taken; `None` must be named.
     by_wildcard: Option<u8>,
 }
@@ -170,14 +170,14 @@ impl Offer {
     const fn new(
         kind: &'static str,
         subtype: &'static str,
-        transport: Transport,
+        format: Format,
         by_wildcard: Option<u8>,
     ) -> Offer {
-        Offer { kind, subtype, transport, by_wildcard }
+        Offer { kind, subtype, format, by_wildcard }
     }
 
     /// The most specific range that takes this offer decides its weight (RFC 9110, section 12.5.1).
-    fn rank(&self, ranges: &[MediaRange]) -> Option<(Rank, Transport)> {
+    fn rank(&self, ranges: &[MediaRange]) -> Option<(Rank, Format)> {
         let position = |kind: &str, subtype: &str| {
             ranges.iter().position(|range| range.kind == kind && range.subtype == subtype)
         };
@@ -190,19 +190,19 @@ impl Offer {
         let order = if named { at } else { 0 };
         (weight > 0).then_some((
             (weight, named, std::cmp::Reverse(order), liking),
-            self.transport,
+            self.format,
         ))
     }
 }
 
 /// What is on offer, under every name that clients call it by.
 const OFFERS: [Offer; 6] = [
-    Offer::new("application", "json", Transport::Page, Some(3)),
-    Offer::new("text", "event-stream", Transport::EventStream, Some(2)),
-    Offer::new("application", "x-ndjson", Transport::Ndjson, Some(1)),
-    Offer::new("application", "ndjson", Transport::Ndjson, None),
-    Offer::new("application", "jsonl", Transport::Ndjson, None),
-    Offer::new("text", "html", Transport::Html, None),
+    Offer::new("application", "json", Format::Page, Some(3)),
+    Offer::new("text", "event-stream", Format::Sse, Some(2)),
+    Offer::new("application", "x-ndjson", Format::Ndjson, Some(1)),
+    Offer::new("application", "ndjson", Format::Ndjson, None),
+    Offer::new("application", "jsonl", Format::Ndjson, None),
+    Offer::new("text", "html", Format::Html, None),
 ];
 
 /// The most ranges of an `Accept` header that are looked at; browsers send fewer than ten.
@@ -222,44 +222,44 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
-    fn accept(value: &str) -> Result<Transport, NegotiateError> {
+    fn accept(value: &str) -> Result<Format, NegotiateError> {
         negotiate(&parts(&[("accept", value)]), None)
     }
 
     #[test]
-    fn each_kind_of_client_gets_its_transport() {
+    fn each_kind_of_client_gets_its_format() {
         for (client, value, expected) in [
-            ("curl, httpx, fetch", "*/*", Transport::Page),
-            ("EventSource", "text/event-stream", Transport::EventStream),
-            ("axios", "application/json, text/plain, */*", Transport::Page),
+            ("curl, httpx, fetch", "*/*", Format::Page),
+            ("EventSource", "text/event-stream", Format::Sse),
+            ("axios", "application/json, text/plain, */*", Format::Page),
             (
                 "a browser's address bar",
                 "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8",
-                Transport::Html,
+                Format::Html,
             ),
-            ("our own client", "application/x-ndjson", Transport::Ndjson),
-            ("jq", "application/jsonl", Transport::Ndjson),
-            ("an MCP client", "text/event-stream, application/json", Transport::EventStream),
-            ("another MCP client", "application/json, text/event-stream", Transport::Page),
+            ("our own client", "application/x-ndjson", Format::Ndjson),
+            ("jq", "application/jsonl", Format::Ndjson),
+            ("an MCP client", "text/event-stream, application/json", Format::Sse),
+            ("another MCP client", "application/json, text/event-stream", Format::Page),
         ] {
             assert_eq!(accept(value), Ok(expected), "{client}");
         }
-        assert_eq!(negotiate(&parts(&[]), None), Ok(Transport::Page));
+        assert_eq!(negotiate(&parts(&[]), None), Ok(Format::Page));
     }
 
     #[test]
     fn weights_decide_and_the_most_specific_range_gives_them() {
         for (value, expected) in [
-            ("application/json;q=0.5, text/event-stream;q=0.9", Transport::EventStream),
-            ("application/json; Q=0.5; x=1, application/x-ndjson", Transport::Ndjson),
-            ("*/*, application/json;q=0", Transport::EventStream),
-            ("text/*", Transport::EventStream),
-            ("application/*", Transport::Page),
-            ("text/*;q=0.1, application/ndjson;q=0.2", Transport::Ndjson),
-            ("TEXT/EVENT-STREAM", Transport::EventStream),
-            ("text/html;q=0.2, application/json;q=0.2", Transport::Html),
-            ("nonsense, text/event-stream;q=0.001", Transport::EventStream),
-            ("text/event-stream;q=2, application/json;q=0.1", Transport::Page),
+            ("application/json;q=0.5, text/event-stream;q=0.9", Format::Sse),
+            ("application/json; Q=0.5; x=1, application/x-ndjson", Format::Ndjson),
+            ("*/*, application/json;q=0", Format::Sse),
+            ("text/*", Format::Sse),
+            ("application/*", Format::Page),
+            ("text/*;q=0.1, application/ndjson;q=0.2", Format::Ndjson),
+            ("TEXT/EVENT-STREAM", Format::Sse),
+            ("text/html;q=0.2, application/json;q=0.2", Format::Html),
+            ("nonsense, text/event-stream;q=0.001", Format::Sse),
+            ("text/event-stream;q=2, application/json;q=0.1", Format::Page),
         ] {
             assert_eq!(accept(value), Ok(expected), "{value}");
         }
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn a_format_in_the_query_wins_over_accept() {
         let html = parts(&[("accept", "text/html")]);
-        assert_eq!(negotiate(&html, Some("sse")), Ok(Transport::EventStream));
+        assert_eq!(negotiate(&html, Some("sse")), Ok(Format::Sse));
         assert_eq!(negotiate(&html, Some("xml")), Err(NegotiateError::Format("xml".to_owned())));
     }
 
@@ -285,12 +285,12 @@ mod tests {
         let both = |connection, upgrade| {
             negotiate(&parts(&[("connection", connection), ("upgrade", upgrade)]), Some("json"))
         };
-        assert_eq!(both("keep-alive, Upgrade", "websocket"), Ok(Transport::WebSocket));
-        assert_eq!(both("upgrade", "WebSocket"), Ok(Transport::WebSocket));
-        assert_eq!(both("upgrade", "h2c"), Ok(Transport::Page));
-        assert_eq!(both("close", "websocket"), Ok(Transport::Page));
+        assert_eq!(both("keep-alive, Upgrade", "websocket"), Ok(Format::WebSocket));
+        assert_eq!(both("upgrade", "WebSocket"), Ok(Format::WebSocket));
+        assert_eq!(both("upgrade", "h2c"), Ok(Format::Page));
+        assert_eq!(both("close", "websocket"), Ok(Format::Page));
         let mut connect = Request::builder().method("CONNECT").uri("/topics/a").body(()).unwrap();
         connect.extensions_mut().insert(Protocol::from_static("websocket"));
-        assert_eq!(negotiate(&connect.into_parts().0, None), Ok(Transport::WebSocket));
+        assert_eq!(negotiate(&connect.into_parts().0, None), Ok(Format::WebSocket));
     }
 }
