@@ -32,6 +32,8 @@ pub struct Feed {
     epoch: Epoch,
     /// All matching events up to here were delivered or hidden, or belong to a gap that was told.
     cursor: Seq,
+    /// Where it started, once that is a position.
+    start: Option<Seq>,
     /// What had been dispatched when the feed joined its channel. From there on it reads the tail, where it can, since
     /// that also holds the ends of deleted topics, which the log does not keep.
     joined: Seq,
@@ -83,8 +85,16 @@ pub enum StartAt {
 pub struct Budget {
     /// At most this many items. At least 1.
     pub events_max: usize,
-    /// At most this many bytes, as events take them in memory.
+    /// At most this many bytes, counted by [`Budget::cost`].
     pub bytes_max: usize,
+}
+
+impl Budget {
+    /// How many bytes of a budget an event takes.
+    #[must_use]
+    pub fn cost(event: &Event) -> usize {
+        event_bytes(event)
+    }
 }
 
 /// What to do next for a feed.
@@ -205,6 +215,7 @@ impl Feed {
             types,
             epoch,
             cursor,
+            start: opening.is_none().then_some(cursor),
             joined: Seq::ZERO,
             opening,
             page: None,
@@ -240,6 +251,14 @@ impl Feed {
         self.id(self.cursor)
     }
 
+    /// Where it started: a cursor that stays the same for as long as nothing comes.
+    ///
+    /// Of a reader that starts at the last events or those since a time, and got none, it is as [`Feed::cursor`].
+    #[must_use]
+    pub fn start(&self) -> EventId {
+        self.id(self.start.unwrap_or(self.cursor))
+    }
+
     /// The end that finished the feed, once nothing comes any more; of several topics the last one's.
     ///
     /// Right after [`Feed::new`]: all its topics have ended at or before its start.
@@ -265,7 +284,11 @@ impl Feed {
         let resumed = lost.map_or(self.cursor, |(through, _)| through);
         let told = match self.opening.take() {
             // Who asks for what there is does not miss what there is not.
-            Some(Opening::First | Opening::Last(_)) => None,
+            Some(Opening::First) => {
+                self.start = Some(resumed);
+                None
+            }
+            Some(Opening::Last(_)) => None,
             Some(Opening::Unknown(after)) => Some((after, GapReason::Epoch)),
             Some(Opening::Since(_)) | None => {
                 lost.map(|(_, reason)| (self.id(self.cursor), reason))
@@ -396,7 +419,7 @@ struct Batch {
 impl Batch {
     /// Adds an event, or breaks where it goes beyond the budget.
     fn push(&mut self, event: &Arc<Event>) -> ControlFlow<()> {
-        let bytes = self.bytes + event_bytes(event);
+        let bytes = self.bytes + Budget::cost(event);
         let full = self.items.len() >= self.budget.events_max || bytes > self.budget.bytes_max;
         if full && !self.items.is_empty() {
             return ControlFlow::Break(());

@@ -173,14 +173,14 @@ fn take_out(ids: &mut Vec<ChannelId>, id: ChannelId) {
     if let Some(i) = ids.iter().position(|other| *other == id) {
         ids.swap_remove(i);
     }
-    if ids.len() < ids.capacity() / SPARSE {
+    if ids.len() * SPARSE < ids.capacity() {
         ids.shrink_to(ids.len() * 2);
     }
 }
 
 /// Gives memory back when a map has become sparse; rarely enough that its cost spreads over the removals before it.
 pub(crate) fn give_back<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
-    if map.len() < map.capacity() / SPARSE {
+    if map.len() * SPARSE < map.capacity() {
         map.shrink_to(map.len() * 2);
     }
 }

@@ -4,6 +4,8 @@
 //! environment. Start with [`Server::start`].
 
 pub mod http;
+pub mod hub;
 mod server;
+mod transports;
 
 pub use server::{Server, ServerOptions};
