@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use longwave_core::{Epoch, FeedItem, SelectorSet};
 
+pub(crate) use self::ndjson::write_object;
 use super::read_request::DataShape;
 
 /// The encoder of a live stream. Every piece that it writes ends at an event boundary, so pieces of any kind may follow
@@ -191,7 +192,7 @@ mod tests {
         let framing = Framing::sse(epoch(), &selectors("orders/*"), DataShape::Envelope);
         let written = written(framing);
         for block in [
-            "id: 7kq2f-1\nevent: price\ndata: {\"id\":\"7kq2f-1\",\"topic\":\"orders/42\",\
+            "id: 7kq2f-1\ndata: {\"id\":\"7kq2f-1\",\"topic\":\"orders/42\",\
              \"time\":\"2023-11-14T22:13:20.000Z\",\"type\":\"price\",\"data\":{\"symbol\":\"ACME\", \
              \"price\":102}}\n\n",
             "id: 7kq2f-9\nevent: longwave.gap\ndata: {\"after\":\"abcde-7\",\"resumed\":\"7kq2f-9\",\

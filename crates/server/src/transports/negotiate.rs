@@ -23,8 +23,8 @@ pub(crate) enum Format {
 
 impl Format {
     /// What `?format=` calls it; `None` for what a query can't ask for.
-    fn from_format(format: &str) -> Option<Format> {
-        match format {
+    fn from_name(name: &str) -> Option<Format> {
+        match name {
             "sse" => Some(Format::Sse),
             "ndjson" => Some(Format::Ndjson),
             "json" => Some(Format::Page),
@@ -46,14 +46,26 @@ pub(crate) fn negotiate(parts: &Parts, format: Option<&str>) -> Result<Format, N
     if asks_for_websocket(parts) {
         return Ok(Format::WebSocket);
     }
-    if let Some(format) = format {
-        return Format::from_format(format)
-            .ok_or_else(|| NegotiateError::Format(format.to_owned()));
+    negotiate_document(&parts.headers, format)
+}
+
+/// The same for what can't be a WebSocket: `?format=` decides, else `Accept`.
+///
+/// # Errors
+/// [`NegotiateError`] as for events.
+pub(crate) fn negotiate_document(
+    headers: &HeaderMap,
+    format: Option<&str>,
+) -> Result<Format, NegotiateError> {
+    match format {
+        Some(format) => {
+            Format::from_name(format).ok_or_else(|| NegotiateError::Format(format.to_owned()))
+        }
+        None if headers.contains_key(ACCEPT) => {
+            best_offer(&accepted_ranges(headers)).ok_or(NegotiateError::Accept)
+        }
+        None => Ok(Format::Page),
     }
-    if !parts.headers.contains_key(ACCEPT) {
-        return Ok(Format::Page);
-    }
-    best_offer(&accepted_ranges(&parts.headers)).ok_or(NegotiateError::Accept)
 }
 
 /// Why no format fits.

@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Uri};
 use jiff::{Span, SpanRelativeTo, Timestamp, Unit};
 use longwave_core::{EventId, EventType, Selector, SelectorSet, StartAt, TypeFilter, UnixMillis};
 
+use super::problems::selector_problem;
 use crate::http::{Code, Problem, Query};
 
 /// The parameters of a read, checked. Every transport takes the same ones.
@@ -45,21 +46,31 @@ impl ReadRequest {
     ///
     /// # Errors
     /// A [`Problem`] that names the parameter. Unknown parameters are refused, since a misspelled start would read
-    /// something else in silence; those whose name begins with `_` are left to caches and their busters.
+    /// something else in silence.
     pub(crate) fn parse(
         query: &Query,
         headers: &HeaderMap,
         now: UnixMillis,
     ) -> Result<ReadRequest, Problem> {
-        query.only_known(&KNOWN)?;
+        query.only(&KNOWN)?;
         Ok(ReadRequest {
             start: start(query, headers, now)?,
-            types: types(query)?,
+            types: type_filter(query.all("type"))?,
             limit: limit(query)?,
             wait: wait(query)?,
             data_shape: data_shape(query)?,
         })
     }
+}
+
+/// The query of a read, without the parameters that caches and their busters add: those whose name begins with `_`.
+///
+/// # Errors
+/// A [`Problem`] where the query can't be read at all.
+pub(crate) fn query(uri: &Uri) -> Result<Query, Problem> {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    let meant: Vec<&str> = pairs.filter(|pair| !pair.starts_with('_')).collect();
+    Query::parse(&meant.join("&")).map_err(|error| Problem::new(Code::ParameterInvalid, error))
 }
 
 /// The topics and patterns that `?topic=` names, for reads of several topics.
@@ -71,11 +82,11 @@ pub(crate) fn selectors(query: &Query) -> Result<SelectorSet, Problem> {
         .all("topic")
         .map(|text| {
             text.parse::<Selector>()
-                .map_err(|error| Problem::from(error).with("parameter", "topic").with("value", text))
+                .map_err(|error| selector_problem(&error).with("value", text))
         })
         .collect::<Result<Vec<Selector>, Problem>>()?;
     SelectorSet::new(selectors)
-        .map_err(|error| Problem::from(error).with("parameter", "topic"))
+        .map_err(|error| selector_problem(&error))
 }
 
 fn start(
@@ -135,7 +146,11 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<EventId>, Problem> {
     })
 }
 
-fn cursor(name: &str, text: &str) -> Result<StartAt, Problem> {
+/// A cursor, or one of the words for the log's two ends.
+///
+/// # Errors
+/// A [`Problem`] that names the parameter.
+pub(crate) fn cursor(name: &str, text: &str) -> Result<StartAt, Problem> {
     match text {
         "first" => Ok(StartAt::First),
         "now" => Ok(StartAt::Now),
@@ -149,7 +164,11 @@ fn cursor(name: &str, text: &str) -> Result<StartAt, Problem> {
     }
 }
 
-fn since(text: &str, now: UnixMillis) -> Result<UnixMillis, Problem> {
+/// An age such as `10m`, or a time in RFC 3339.
+///
+/// # Errors
+/// A [`Problem`] that names the parameter.
+pub(crate) fn since(text: &str, now: UnixMillis) -> Result<UnixMillis, Problem> {
     if let Some(ago) = duration(text) {
         let ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
         return Ok(now.saturating_sub_ms(ago_ms));
@@ -164,8 +183,14 @@ fn since(text: &str, now: UnixMillis) -> Result<UnixMillis, Problem> {
     Ok(UnixMillis(time.as_millisecond().try_into().unwrap_or(0)))
 }
 
-fn types(query: &Query) -> Result<TypeFilter, Problem> {
-    let names: Vec<&str> = query.all("type").flat_map(|text| text.split(',')).collect();
+/// The filter for types that are named in one or several lists with commas. A type that holds a comma can't be named.
+///
+/// # Errors
+/// A [`Problem`] for what is no event type.
+pub(crate) fn type_filter<'a>(
+    lists: impl IntoIterator<Item = &'a str>,
+) -> Result<TypeFilter, Problem> {
+    let names: Vec<&str> = lists.into_iter().flat_map(|text| text.split(',')).collect();
     if names.is_empty() {
         return Ok(TypeFilter::all());
     }
@@ -256,7 +281,8 @@ mod tests {
         if let Some(value) = header {
             headers.insert(LAST_EVENT_ID, value.parse().unwrap());
         }
-        ReadRequest::parse(&Query::parse(query).unwrap(), &headers, NOW)
+        let uri = format!("/topics/a?{query}").parse().unwrap();
+        ReadRequest::parse(&super::query(&uri)?, &headers, NOW)
     }
 
     fn start(query: &str, header: Option<&str>) -> Option<StartAt> {

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use longwave_core::{
-    DataFormat, EndReason, Epoch, EventId, FeedGap, Message, Seq, TopicName, UnixMillis,
+    DataFormat, EndReason, Epoch, EventId, FeedGap, Message, Seq, TopicEnd, TopicName, UnixMillis,
 };
 
 /// What stands around a message in its envelope, or around an end.
@@ -59,6 +59,13 @@ pub(crate) fn write_end(out: &mut Vec<u8>, stamp: Stamp<'_>, reason: EndReason) 
     out.push(b'{');
     write_stamp(out, stamp);
     put(out, format_args!(",\"reason\":\"{reason}\"}}"));
+}
+
+/// Appends `{"id","time","reason"}`, for where the topic is known or several ended.
+pub(crate) fn write_topic_end(out: &mut Vec<u8>, epoch: Epoch, end: TopicEnd) {
+    let id = EventId { epoch, seq: end.seq };
+    let time = rfc3339(end.time);
+    put(out, format_args!("{{\"id\":\"{id}\",\"time\":\"{time}\",\"reason\":\"{}\"}}", end.reason));
 }
 
 /// Appends `{"after","resumed","reason"}`.

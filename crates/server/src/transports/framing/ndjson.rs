@@ -8,7 +8,7 @@ use longwave_core::{Epoch, FeedItem, Payload};
 
 use crate::transports::wire::{self, Stamp};
 
-/// The line of an item. WebSocket sends the same object as one message.
+/// The line of an item.
 pub(super) fn write_item(out: &mut Vec<u8>, epoch: Epoch, item: &FeedItem) {
     write_object(out, epoch, item);
     out.push(b'\n');
@@ -23,8 +23,8 @@ pub(super) fn write_farewell(out: &mut Vec<u8>, retry: Duration) {
     out.extend_from_slice(format!("{{\"retry\":{}}}\n", retry.as_millis()).as_bytes());
 }
 
-/// The object of an item, without a line break.
-fn write_object(out: &mut Vec<u8>, epoch: Epoch, item: &FeedItem) {
+/// The object of an item, without a line break in it or behind it. WebSocket sends it as a message.
+pub(crate) fn write_object(out: &mut Vec<u8>, epoch: Epoch, item: &FeedItem) {
     match item {
         FeedItem::Gap(gap) => {
             out.extend_from_slice(b"{\"gap\":");

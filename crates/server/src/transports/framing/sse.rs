@@ -57,7 +57,8 @@ impl SseFraming {
             Layout::Envelope => {
                 let mut envelope = Vec::with_capacity(message.data.len() + ENVELOPE_BYTES);
                 wire::write_envelope(&mut envelope, self.stamp(event), message);
-                self.write(out, event, event_type, Encoding::Plain, &envelope);
+                // The type is in the envelope. Left out here, so that one `onmessage` sees events of all types.
+                self.write(out, event, None, Encoding::Plain, &envelope);
             }
             _ if message.format == DataFormat::Binary => {
                 let data = wire::base64(&message.data);
@@ -86,20 +87,16 @@ impl SseFraming {
         encoding: Encoding,
         data: &[u8],
     ) {
-        let id = self.stamp(event).id.to_string();
-        let topic = (TOPIC, value(event.topic.as_str()));
-        let base64 = (ENCODING, value("base64"));
-        let extensions: &[(FieldName<'_>, FieldValue<'_>)] = match (self.layout, encoding) {
-            (Layout::SeveralTopics, Encoding::Plain) => &[topic],
-            (Layout::SeveralTopics, Encoding::Base64) => &[topic, base64],
-            (Layout::OneTopic | Layout::Envelope, Encoding::Base64) => &[base64],
-            (Layout::OneTopic | Layout::Envelope, Encoding::Plain) => &[],
-        };
-        let frame = frame(&id).extensions(extensions).data(data);
-        match event_type {
-            Some(event_type) => frame.event_type(value(event_type)).encode(out),
-            None => frame.encode(out),
+        let mut extensions = Vec::new();
+        if let Layout::SeveralTopics = self.layout {
+            extensions.extend(value(event.topic.as_str()).map(|topic| (TOPIC, topic)));
         }
+        if let Encoding::Base64 = encoding {
+            extensions.extend(value("base64").map(|base64| (ENCODING, base64)));
+        }
+        let id = self.stamp(event).id.to_string();
+        let frame = typed(frame(&id), event_type).extensions(&extensions).data(data);
+        frame.encode(out);
     }
 
     fn stamp<'a>(&self, event: &'a Event) -> Stamp<'a> {
@@ -134,7 +131,7 @@ pub(super) fn write_farewell(out: &mut Vec<u8>, retry: Duration) {
 fn write_gap(out: &mut Vec<u8>, gap: &FeedGap) {
     let mut data = Vec::new();
     wire::write_gap(&mut data, gap);
-    frame(&gap.resumed.to_string()).event_type(value(GAP)).data(&data).encode(out);
+    typed(frame(&gap.resumed.to_string()), Some(GAP)).data(&data).encode(out);
 }
 
 fn frame(id: &str) -> Frame<'_> {
@@ -142,9 +139,13 @@ fn frame(id: &str) -> Frame<'_> {
     EventId::new(id).map_or(Frame::new(), |id| Frame::new().id(id))
 }
 
-fn value(text: &str) -> FieldValue<'_> {
-    // Names and types were checked to hold no line break when they came in.
-    FieldValue::new(text).unwrap_or(EMPTY)
+fn typed<'a>(frame: Frame<'a>, event_type: Option<&'a str>) -> Frame<'a> {
+    event_type.and_then(value).map_or(frame, |event_type| frame.event_type(event_type))
+}
+
+/// Names and types were checked to hold no line break when they came in; one that does would be left out.
+fn value(text: &str) -> Option<FieldValue<'_>> {
+    FieldValue::new(text).ok()
 }
 
 const fn name(text: &'static str) -> FieldName<'static> {
@@ -156,7 +157,6 @@ const fn name(text: &'static str) -> FieldName<'static> {
 
 const TOPIC: FieldName<'static> = name("topic");
 const ENCODING: FieldName<'static> = name("encoding");
-const EMPTY: FieldValue<'static> = FieldValue::EMPTY;
 /// The type of the event that stands for events which are lost.
 const GAP: &str = "longwave.gap";
 /// The type of a topic's last event.
