@@ -282,20 +282,26 @@ impl Feed {
         let LogPage { gap, events, next, log_read } = page;
         let lost = gap.filter(|(through, _)| self.opening.is_some() || *through > self.cursor);
         let resumed = lost.map_or(self.cursor, |(through, _)| through);
-        let told = match self.opening.take() {
+        let opening = self.opening.take();
+        let told = match opening {
             // Who asks for what there is does not miss what there is not.
-            Some(Opening::First) => {
-                self.start = Some(resumed);
-                None
-            }
-            Some(Opening::Last(_)) => None,
+            Some(Opening::First | Opening::Last(_)) => None,
             Some(Opening::Unknown(after)) => Some((after, GapReason::Epoch)),
             Some(Opening::Since(_)) | None => {
                 lost.map(|(_, reason)| (self.id(self.cursor), reason))
             }
         };
         let gap = told.map(|(after, reason)| FeedGap { after, resumed: self.id(resumed), reason });
-        self.cursor = resumed;
+        self.cursor = match (opening, events.first()) {
+            // What lies in front of the page was not asked for, so it must not come out of the tail either.
+            (Some(Opening::Last(_) | Opening::Since(_)), Some(first)) => {
+                resumed.max(Seq(first.seq.0.saturating_sub(1)))
+            }
+            _ => resumed,
+        };
+        if matches!(opening, Some(Opening::First)) {
+            self.start = Some(resumed);
+        }
         self.log_read = log_read;
         self.page = Some(Box::new(PendingPage { gap, events: events.into(), next }));
         self.ends.handle_cursor(self.cursor);
