@@ -1,6 +1,6 @@
 //! A log as a list of events, and channels that lag behind it: what feeds are tested against.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::test_events::{end, event, typed};
@@ -30,8 +30,8 @@ pub(super) struct World {
     pub(super) channels: Channels,
     pub(super) log: Vec<Arc<Event>>,
     pub(super) committed: Seq,
-    /// Up to here retention removed everything.
-    pub(super) removed: Seq,
+    /// Up to where each topic's events were removed.
+    pub(super) removed: HashMap<TopicName, Seq>,
     /// All events that ever were, also those removed.
     pub(super) history: Vec<Arc<Event>>,
     undispatched: VecDeque<(Vec<Arc<Event>>, Seq)>,
@@ -43,7 +43,7 @@ impl World {
             channels: Channels::new(Seq::ZERO, limits),
             log: Vec::new(),
             committed: Seq::ZERO,
-            removed: Seq::ZERO,
+            removed: HashMap::new(),
             history: Vec::new(),
             undispatched: VecDeque::new(),
         }
@@ -87,9 +87,30 @@ impl World {
         }
     }
 
-    pub(super) fn retain_from(&mut self, removed: Seq) {
-        self.removed = self.removed.max(removed.min(self.committed));
-        self.log.retain(|event| event.seq > self.removed);
+    /// Removes all events up to a position, of all topics or of one.
+    pub(super) fn retain_from(&mut self, topic: Option<&str>, removed: Seq) {
+        let (gone, kept) = self.log.drain(..).partition(|event| {
+            event.seq <= removed && topic.is_none_or(|topic| topic == event.topic.as_str())
+        });
+        self.log = kept;
+        let gone: Vec<Arc<Event>> = gone;
+        for event in gone {
+            self.removed.insert(event.topic.clone(), event.seq);
+        }
+    }
+
+    /// Up to where something was removed that a reader at `after` would want.
+    pub(super) fn removed_behind(&self, selectors: &SelectorSet, after: Seq) -> Seq {
+        let matching = self.removed.iter().filter(|(topic, _)| selectors.matches(topic));
+        matching
+            .map(|(_, removed)| *removed)
+            .filter(|removed| *removed > after)
+            .max()
+            .unwrap_or_default()
+    }
+
+    pub(super) fn is_removed(&self, event: &Event) -> bool {
+        self.removed.get(&event.topic).is_some_and(|removed| event.seq <= *removed)
     }
 
     pub(super) fn read(
@@ -99,25 +120,24 @@ impl World {
         events_max: usize,
     ) -> LogPage {
         let matching = |event: &&Arc<Event>| selectors.matches(&event.topic);
-        let mut gap = None;
-        let skip = match from {
+        let (skip, after) = match from {
             ReadFrom::After(after) => {
-                gap = self
-                    .history
-                    .iter()
-                    .filter(matching)
-                    .rfind(|event| event.seq > after && event.seq <= self.removed)
-                    .map(|event| (event.seq, GapReason::Retention));
-                self.log.iter().filter(matching).filter(|event| event.seq <= after).count()
+                (self.log.iter().filter(matching).filter(|e| e.seq <= after).count(), Some(after))
             }
             ReadFrom::Last(count) => {
                 let all = self.log.iter().filter(matching).count();
-                all.saturating_sub(usize::try_from(count).unwrap())
+                (all.saturating_sub(usize::try_from(count).unwrap()), None)
             }
-            ReadFrom::Since(time) => {
-                self.log.iter().filter(matching).take_while(|event| event.time < time).count()
-            }
+            // Time and position are one here.
+            ReadFrom::Since(time) => (
+                self.log.iter().filter(matching).filter(|e| e.time < time).count(),
+                Some(Seq(time.0.saturating_sub(1)).min(self.committed)),
+            ),
         };
+        let removed = after.map(|after| (self.removed_behind(selectors, after), after));
+        let gap = removed
+            .filter(|(removed, after)| removed > after)
+            .map(|(removed, _)| (removed, GapReason::Retention));
         let mut rest = self.log.iter().filter(matching).skip(skip).cloned();
         let events: Vec<_> = rest.by_ref().take(events_max).collect();
         let whole = rest.next().is_none();

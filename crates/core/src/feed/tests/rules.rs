@@ -47,7 +47,7 @@ fn a_cursor_that_the_log_does_not_know_is_told_and_starts_at_the_first_event() {
     assert_eq!(reader.drain(&world), "gap(00000-2..7kq2f-0 epoch) 1 2 3 5 wait");
     let mut reader = world.join(&["a"], StartAt::After(id(7)));
     assert_eq!(reader.drain(&world), "gap(7kq2f-7..7kq2f-0 epoch) 1 2 3 5 wait");
-    world.retain_from(Seq(2));
+    world.retain_from(None, Seq(2));
     let mut reader = world.join(&["a"], StartAt::After(id(u64::MAX)));
     assert_eq!(reader.drain(&world), "gap(7kq2f-18446744073709551615..7kq2f-2 epoch) 3 5 wait");
 }
@@ -55,13 +55,13 @@ fn a_cursor_that_the_log_does_not_know_is_told_and_starts_at_the_first_event() {
 #[test]
 fn a_cursor_older_than_retention_is_told_of_the_gap_and_first_is_not() {
     let mut world = six_events();
-    world.retain_from(Seq(4));
+    world.retain_from(None, Seq(4));
     let mut reader = world.join(&["a"], StartAt::After(id(1)));
     assert_eq!(reader.drain(&world), "gap(7kq2f-1..7kq2f-3 retention) 5 wait");
     assert_eq!(world.join(&["a"], StartAt::After(id(3))).drain(&world), "5 wait");
     assert_eq!(world.join(&["a"], StartAt::First).drain(&world), "5 wait");
     assert_eq!(world.join(&["a"], StartAt::Last(3)).drain(&world), "5 wait");
-    world.retain_from(Seq(6));
+    world.retain_from(None, Seq(6));
     let mut reader = world.join(&["a"], StartAt::After(id(1)));
     assert_eq!(reader.drain(&world), "gap(7kq2f-1..7kq2f-5 retention) wait");
 }
@@ -207,7 +207,7 @@ fn an_end_that_retention_removed_still_ends_the_feed_behind_its_gap() {
     let mut world = World::new(TailLimits::default());
     world.commit(&["a", "a", "a!"]);
     world.dispatch();
-    world.retain_from(Seq(3));
+    world.retain_from(None, Seq(3));
     let mut reader = world.join(&["a"], StartAt::After(id(1)));
     let page = world.read(reader.feed.selectors(), ReadFrom::After(Seq(1)), 9);
     assert_eq!(reader.poll(&world, ALL), Step::ReadLog(ReadFrom::After(Seq(1))));
@@ -315,4 +315,40 @@ fn a_commit_touches_each_of_its_channels_once() {
     let events = world.log.clone();
     assert_eq!(world.channels.handle_commit(&events, Seq(3)), [], "it was dispatched already");
     assert_eq!(world.channels.tail(all).map(Tail::len), Some(3));
+}
+
+#[test]
+fn a_page_that_repeats_what_was_delivered_adds_nothing() {
+    let world = six_events();
+    let mut feed = world.feed(&["a"], TypeFilter::all(), StartAt::After(id(2)));
+    let page = world.read(&set(&["a"]), ReadFrom::After(Seq(0)), 99);
+    feed.handle_page(page);
+    let Step::Deliver(items) = feed.poll(None, ALL) else { panic!("nothing to deliver") };
+    assert_eq!(items.iter().map(show).collect::<Vec<_>>(), ["3", "5"]);
+}
+
+#[test]
+fn of_topics_that_lost_differently_much_everything_that_is_left_is_delivered() {
+    let mut world = World::new(TailLimits::default());
+    world.commit(&["a", "b", "a", "b", "a", "b", "a"]);
+    world.dispatch();
+    world.retain_from(Some("a"), Seq(5));
+    let mut reader = world.join(&["*"], StartAt::After(id(0)));
+    assert_eq!(reader.drain(&world), "gap(7kq2f-0..7kq2f-1 retention) 2 4 6 7 wait");
+    assert_eq!(world.join(&["*"], StartAt::First).drain(&world), "2 4 6 7 wait");
+
+    // The gap is told once for all pages that it concerns, and again only where more was lost since.
+    let mut feed = world.feed(&["*"], TypeFilter::all(), StartAt::After(id(1)));
+    let mut shown = Vec::new();
+    for removed in [5, 5, 7] {
+        world.retain_from(Some("a"), Seq(removed));
+        assert_eq!(feed.poll(None, ALL), Step::ReadLog(ReadFrom::After(feed.cursor().seq)));
+        feed.handle_page(world.read(&set(&["*"]), ReadFrom::After(feed.cursor().seq), 1));
+        let Step::Deliver(items) = feed.poll(None, ALL) else { panic!("nothing to deliver") };
+        shown.extend(items.iter().map(show));
+    }
+    assert_eq!(
+        shown,
+        ["gap(7kq2f-1..7kq2f-1 retention)", "2", "4", "gap(7kq2f-4..7kq2f-5 retention)", "6"]
+    );
 }

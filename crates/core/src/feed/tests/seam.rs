@@ -10,7 +10,11 @@ use crate::*;
 enum Op {
     Commit(Vec<usize>),
     Dispatch,
-    Retain(u64),
+    /// Keeps only the newest positions, of one topic or of all.
+    Retain {
+        topic: Option<usize>,
+        keep: u64,
+    },
     Join {
         selectors: usize,
         filtered: bool,
@@ -40,6 +44,8 @@ enum Where {
     Unknown,
 }
 
+/// More than any position that the log reaches.
+const UNKNOWN: Seq = Seq(u64::MAX);
 const TOPICS: [&str; 4] = ["a", "b", "a:x", "c/d"];
 const SELECTORS: [&[&str]; 5] = [&["a"], &["a", "b"], &["*"], &["**"], &["c/*", "b"]];
 
@@ -56,7 +62,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => prop::collection::vec(0..TOPICS.len(), 1..4).prop_map(Op::Commit),
         4 => Just(Op::Dispatch),
-        1 => (0..8u64).prop_map(Op::Retain),
+        1 => (prop::option::of(0..TOPICS.len()), 0..8u64)
+            .prop_map(|(topic, keep)| Op::Retain { topic, keep }),
         2 => (0..SELECTORS.len(), any::<bool>(), place)
             .prop_map(|(selectors, filtered, start)| Op::Join { selectors, filtered, start }),
         1 => reader.clone().prop_map(Op::Leave),
@@ -74,10 +81,16 @@ struct Witness {
     filter: TypeFilter,
     asked: Option<ReadFrom>,
     answer: Option<LogPage>,
-    /// Behind this position nothing may be missing; unknown until the log said where "first" or "last" is.
+    /// Behind this position nothing may be missing; unknown until the log said where "last" is.
     baseline: Option<Seq>,
     /// In front of it something may come: the log had nothing to start with, but the tail still did.
     early: bool,
+    /// Up to here "first" and "last" may miss what was removed before they were looked for, without being told.
+    first_through: Seq,
+    /// What the page that arrived last said to be missing.
+    page_gap: Seq,
+    /// From where to where it was told that something may be missing.
+    told: Vec<(Seq, Seq)>,
     items: Vec<FeedItem>,
 }
 
@@ -89,10 +102,11 @@ impl Witness {
         } else {
             TypeFilter::all()
         };
+        let is_what_there_is = matches!(start, Where::First | Where::Last(_));
         let back = |by: u64| committed.0.saturating_sub(by);
         let (start, baseline) = match start {
             Where::Now | Where::Last(0) => (StartAt::Now, Some(committed)),
-            Where::First => (StartAt::First, None),
+            Where::First => (StartAt::First, Some(Seq::ZERO)),
             Where::Back(by) => (StartAt::After(id(back(*by))), Some(Seq(back(*by)))),
             Where::Last(count) => (StartAt::Last(*count), None),
             Where::Since(by) => (StartAt::Since(UnixMillis(back(*by))), None),
@@ -108,6 +122,9 @@ impl Witness {
             answer: None,
             baseline,
             early: false,
+            first_through: if is_what_there_is { UNKNOWN } else { Seq::ZERO },
+            page_gap: Seq::ZERO,
+            told: Vec::new(),
             items: Vec::new(),
         }
     }
@@ -120,6 +137,11 @@ impl Witness {
         match &step {
             Step::Deliver(items) => {
                 assert!(!items.is_empty() && items.len() <= events_max);
+                for item in items {
+                    if let FeedItem::Gap(gap) = item {
+                        self.told.push((own_position(gap.after), self.page_gap));
+                    }
+                }
                 self.items.extend_from_slice(items);
             }
             Step::ReadLog(from) => self.asked = Some(*from),
@@ -132,13 +154,16 @@ impl Witness {
         if let (Some(from), None) = (self.asked, &self.answer) {
             let page = world.read(self.reader.feed.selectors(), from, events_max);
             self.baseline.get_or_insert_with(|| match (from, page.events.first()) {
-                (ReadFrom::After(_), _) => page.gap.map_or(Seq::ZERO, |(through, _)| through),
+                (ReadFrom::After(after), _) => after,
                 (_, Some(first)) => Seq(first.seq.0 - 1),
                 (_, None) => {
                     self.early = true;
                     page.next
                 }
             });
+            if self.first_through == UNKNOWN {
+                self.first_through = world.removed_behind(self.reader.feed.selectors(), Seq::ZERO);
+            }
             self.answer = Some(page);
         }
     }
@@ -146,6 +171,7 @@ impl Witness {
     fn receive(&mut self) {
         if let Some(page) = self.answer.take() {
             self.asked = None;
+            self.page_gap = page.gap.map_or(Seq::ZERO, |(through, _)| through);
             self.reader.feed.handle_page(page);
         }
     }
@@ -165,7 +191,6 @@ impl Witness {
     fn check(&self, world: &World) {
         let baseline = self.baseline.expect("a finished reader knows where it started");
         let mut position = None;
-        let mut covered: Vec<(Seq, Seq)> = Vec::new();
         let mut seen = Vec::new();
         for item in &self.items {
             let (from, to) = match item {
@@ -173,32 +198,33 @@ impl Witness {
                     seen.push(event.seq);
                     (Seq(event.seq.0 - 1), event.seq)
                 }
-                FeedItem::Gap(gap) => {
-                    assert!(
-                        gap.resumed.seq <= world.removed,
-                        "a gap where nothing is lost: {gap:?}"
-                    );
-                    let after = if gap.after.epoch == epoch() { gap.after.seq } else { Seq::ZERO };
-                    covered.push((after, gap.resumed.seq));
-                    (after, gap.resumed.seq)
-                }
+                FeedItem::Gap(gap) => (own_position(gap.after), gap.resumed.seq),
             };
-            assert!(position.is_none_or(|position| position <= from), "out of order: {item:?}");
+            assert!(from <= to && position.is_none_or(|position| position <= from), "{item:?}");
             position = Some(to);
         }
-        let expected: Vec<Seq> = world
-            .history
-            .iter()
-            .filter(|event| self.reader.feed.selectors().matches(&event.topic))
-            .filter(|event| self.filter.passes(event) && event.seq > baseline)
-            .map(|event| event.seq)
-            .filter(|seq| !covered.iter().any(|(after, through)| seq > after && seq <= through))
-            .collect();
-        if self.early {
-            seen.retain(|seq| *seq > baseline);
+        let may_miss = |event: &Event| {
+            world.is_removed(event)
+                && (event.seq <= self.first_through
+                    || self.told.iter().any(|(from, to)| event.seq > *from && event.seq <= *to))
+        };
+        let mut got = seen.iter().copied().peekable();
+        for event in &world.history {
+            let wanted =
+                self.reader.feed.selectors().matches(&event.topic) && self.filter.passes(event);
+            if wanted && got.next_if_eq(&event.seq).is_some() {
+                assert!(event.seq > baseline || self.early, "{event:?} was not asked for");
+            } else if wanted && event.seq > baseline {
+                assert!(may_miss(event), "{event:?} is missing behind {baseline}, {:?}", self.told);
+            }
         }
-        assert_eq!(seen, expected, "behind {baseline} with gaps {covered:?}");
+        assert_eq!(got.next(), None, "twice, out of order, or of another topic");
     }
+}
+
+/// Where in this log a cursor stands.
+fn own_position(cursor: EventId) -> Seq {
+    if cursor.epoch == epoch() { cursor.seq } else { Seq::ZERO }
 }
 
 fn run(ops: Vec<Op>, limits: TailLimits) {
@@ -212,7 +238,10 @@ fn run(ops: Vec<Op>, limits: TailLimits) {
                 world.commit(&topics);
             }
             Op::Dispatch => drop(world.dispatch_one()),
-            Op::Retain(keep) => world.retain_from(Seq(world.committed.0.saturating_sub(keep))),
+            Op::Retain { topic, keep } => {
+                let topic = topic.and_then(|i| TOPICS[i].split(':').next());
+                world.retain_from(topic, Seq(world.committed.0.saturating_sub(keep)));
+            }
             Op::Join { selectors, filtered, start } => {
                 opened += 1;
                 witnesses.push(Witness::join(&mut world, SELECTORS[selectors], filtered, &start));
