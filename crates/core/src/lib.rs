@@ -8,9 +8,12 @@
 
 mod append;
 mod channel;
+mod dedup;
 mod event;
 mod feed;
 mod id;
+mod ledger;
+mod retention;
 mod selector;
 mod selector_index;
 mod tail;
@@ -24,12 +27,17 @@ pub use append::{
     Append, Appended, Config, Durability, Expected, NewMessage, Outcome, TopicEnd, TopicInfo,
 };
 pub use channel::{ChannelId, Channels, Closed, TailLimits};
+pub use dedup::{DedupWindow, Fingerprint, Publication, ScopedKey};
 pub use event::{DataFormat, EndReason, Event, Message, ParseEndReasonError, Payload};
 pub use feed::{
     Budget, Feed, FeedGap, FeedItem, FeedQuery, GapReason, LogPage, LogRead, ReadFrom, StartAt,
     Step, TypeFilter,
 };
 pub use id::{Epoch, EventId, ParseIdError, Seq};
+pub use ledger::{
+    Admission, Admitted, AdmittedEvent, Group, Ledger, Refusal, Settings, Snapshot, Topic,
+};
+pub use retention::{LogRetention, Retained, Trim, trim};
 pub use selector::{Selector, SelectorError, SelectorSet};
 pub use selector_index::SelectorIndex;
 pub use tail::{Tail, TailRead};
