@@ -106,7 +106,7 @@ impl Session {
                 }
                 Some(answer) = self.publishes.next() => Turn::Published(answer),
                 _ = heartbeats.tick() => Turn::Heartbeat,
-                _ = phase.wait_for(|phase| *phase >= Phase::Draining) => Turn::Draining,
+                () = phase.wait_for(|phase| *phase >= Phase::Draining).map(drop) => Turn::Draining,
             };
             let answers = match turn {
                 Turn::Received(message) => self.handle_received(message).await?,
@@ -254,7 +254,7 @@ impl Session {
     /// What a subscription gives, one batch at a time and not before it is asked for.
     fn deliveries(&self, subscription: Subscription) -> BoxStream<'static, Delivered> {
         let budget = Budget { events_max: EVENTS_MAX, bytes_max: BYTES_MAX };
-        stream::unfold(Some(subscription), async move |subscription| {
+        stream::unfold(Some(subscription), move |subscription| async move {
             let mut subscription = subscription?;
             match subscription.next(budget).await {
                 Ok(Delivery::Items(items)) => Some((Delivered::Items(items), Some(subscription))),
