@@ -42,6 +42,8 @@ pub struct Feed {
     /// What is left of the last page. Boxed, since most feeds have none at most times.
     page: Option<Box<PendingPage>>,
     log_read: LogRead,
+    /// Up to here the log may lack events, and the reader knows.
+    told_through: Seq,
     ends: Ends,
 }
 
@@ -121,13 +123,15 @@ pub enum FeedItem {
     Gap(FeedGap),
 }
 
-/// Matching events behind `after` up to `resumed` are lost to the reader.
+/// Matching events behind `after` are lost to the reader.
+///
+/// None is left up to `resumed`. Of several topics, some may have lost more than others, further on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "transports read all of it")]
 pub struct FeedGap {
     /// Where the reader was, in its own words: the id may be of another epoch.
     pub after: EventId,
-    /// Where it is now: a cursor behind which everything is delivered again.
+    /// Where it is now: a cursor behind which everything that is left is delivered.
     pub resumed: EventId,
     /// Why.
     pub reason: GapReason,
@@ -173,7 +177,8 @@ pub enum ReadFrom {
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "callers write it out in full")]
 pub struct LogPage {
-    /// What lies in front of the first event and is lost: up to where, and why.
+    /// Up to where matching events may be missing, and why. Told again and again for as long as the reader stands in
+    /// front of that position.
     pub gap: Option<(Seq, GapReason)>,
     /// Matching events in order.
     pub events: Vec<Arc<Event>>,
@@ -220,6 +225,7 @@ impl Feed {
             opening,
             page: None,
             log_read: LogRead::Partly,
+            told_through: Seq::ZERO,
             ends,
         }
     }
@@ -253,7 +259,7 @@ impl Feed {
 
     /// Where it started: a cursor that stays the same for as long as nothing comes.
     ///
-    /// Of a reader that starts at the last events or those since a time, and got none, it is as [`Feed::cursor`].
+    /// Before the first page of a reader whose start only the log knows, it is as [`Feed::cursor`].
     #[must_use]
     pub fn start(&self) -> EventId {
         self.id(self.start.unwrap_or(self.cursor))
@@ -264,9 +270,6 @@ impl Feed {
     /// Right after [`Feed::new`]: all its topics have ended at or before its start.
     #[must_use]
     pub fn end(&self) -> Option<TopicEnd> {
-        if self.page.as_ref().is_some_and(|page| page.gap.is_some()) {
-            return None;
-        }
         self.ends.last()
     }
 
@@ -280,25 +283,32 @@ impl Feed {
     /// Takes in the page that [`Step::ReadLog`] asked for.
     pub fn handle_page(&mut self, page: LogPage) {
         let LogPage { gap, events, next, log_read } = page;
-        let lost = gap.filter(|(through, _)| self.opening.is_some() || *through > self.cursor);
-        let resumed = lost.map_or(self.cursor, |(through, _)| through);
-        let told = match self.opening.take() {
+        let opening = self.opening.take();
+        let news = gap.filter(|(through, _)| *through > self.cursor.max(self.told_through));
+        let told = match opening {
             // Who asks for what there is does not miss what there is not.
-            Some(Opening::First) => {
-                self.start = Some(resumed);
-                None
-            }
-            Some(Opening::Last(_)) => None,
+            Some(Opening::First | Opening::Last(_)) => None,
             Some(Opening::Unknown(after)) => Some((after, GapReason::Epoch)),
             Some(Opening::Since(_)) | None => {
-                lost.map(|(_, reason)| (self.id(self.cursor), reason))
+                news.map(|(_, reason)| (self.id(self.cursor), reason))
             }
         };
-        let gap = told.map(|(after, reason)| FeedGap { after, resumed: self.id(resumed), reason });
-        self.cursor = resumed;
+        let before_first = events.first().map(|first| Seq(first.seq.0.saturating_sub(1)));
+        let mut floor = self.cursor;
+        if let Some((through, _)) = news {
+            self.told_through = through;
+            // Of several topics, some lost more than others: what they still have may lie in front of `through`.
+            floor = floor.max(through.min(before_first.unwrap_or(next)));
+        }
+        if let Some(Opening::Last(_) | Opening::Since(_)) = opening {
+            match before_first {
+                // What lies in front of the page was not asked for, so it must not come out of the tail either.
+                Some(before) => self.cursor = self.cursor.max(before),
+                None => floor = floor.max(next),
+            }
+        }
         self.log_read = log_read;
-        self.page = Some(Box::new(PendingPage { gap, events: events.into(), next }));
-        self.ends.handle_cursor(self.cursor);
+        self.page = Some(Box::new(PendingPage { told, floor, events: events.into(), next }));
     }
 
     /// Fills a batch, and says what to do if it stays empty.
@@ -337,11 +347,14 @@ impl Feed {
     /// Delivers what is left of the last page, as far as the budget and the tail say.
     fn drain_page(&mut self, tail: Option<&Tail>, batch: &mut Batch) {
         let Some(mut page) = self.page.take() else { return };
-        if let Some(gap) = page.gap.take() {
-            batch.items.push(FeedItem::Gap(gap));
-        }
         // Whatever is behind this position is in the tail, so the page is left as soon as it gets there.
         let tail_start = tail.map_or(Seq(u64::MAX), |tail| tail.start().max(self.joined));
+        self.cursor = self.cursor.max(page.floor.min(tail_start));
+        self.start.get_or_insert(self.cursor);
+        if let Some((after, reason)) = page.told.take() {
+            batch.items.push(FeedItem::Gap(FeedGap { after, resumed: self.cursor(), reason }));
+        }
+        self.ends.handle_cursor(self.cursor);
         while let Some(event) = page.events.front() {
             if self.ends.last().is_some() || event.seq > tail_start {
                 break;
@@ -405,7 +418,10 @@ impl Opening {
 
 #[derive(Debug)]
 struct PendingPage {
-    gap: Option<FeedGap>,
+    /// What is to be told before anything else.
+    told: Option<(EventId, GapReason)>,
+    /// No matching event lies between the cursor and this position, as far as the log knows.
+    floor: Seq,
     events: VecDeque<Arc<Event>>,
     next: Seq,
 }

@@ -6,5 +6,6 @@
 pub mod http;
 pub mod hub;
 mod server;
+mod transports;
 
 pub use server::{Server, ServerOptions};

@@ -46,6 +46,8 @@ pub struct HttpOptions {
     pub drain_timeout_ms: u64,
     /// Pages of which sites may use the server.
     pub origins: Origins,
+    /// Under which names the server is reached.
+    pub hosts: HostNames,
 }
 
 impl Default for HttpOptions {
@@ -71,6 +73,7 @@ impl Default for HttpOptions {
             http2_streams_max: 256,
             drain_timeout_ms: 5_000,
             origins: Origins::Loopback,
+            hosts: HostNames::Bound,
         }
     }
 }
@@ -84,5 +87,18 @@ pub enum Origins {
     /// All.
     Any,
     /// These, as browsers spell them: `https://example.com`, `http://example.com:8080`.
+    List(Vec<String>),
+}
+
+/// Under which names the server is reached: the `Host` of requests. Loopback's names are always among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "every rule must be known where hosts are checked")]
+pub enum HostNames {
+    /// Any, but only loopback's names where the server listens on loopback alone: no page can then reach it by a name
+    /// of its own that it points there (DNS rebinding).
+    Bound,
+    /// Any.
+    Any,
+    /// These, without ports.
     List(Vec<String>),
 }

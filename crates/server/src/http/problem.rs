@@ -208,6 +208,8 @@ codes! {
     Overloaded, "overloaded", SERVICE_UNAVAILABLE, "The server has too much to do";
     /// The server is going down.
     ShuttingDown, "shutting-down", SERVICE_UNAVAILABLE, "The server is shutting down";
+    /// The server takes no publishes now; the member `reason` says why.
+    NotReady, "not-ready", SERVICE_UNAVAILABLE, "The server is not ready";
     /// The log failed and takes nothing until restart.
     LogFailed, "log-failed", SERVICE_UNAVAILABLE, "The log failed";
     /// The log could not be read.
