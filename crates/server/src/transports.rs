@@ -85,9 +85,7 @@ async fn read(app: App, parts: Parts, scope: Scope) -> Result<Response, Problem>
         }
         Format::Page => page::answer(&app, &parts.headers, selectors, request).await,
         Format::Html => Ok(html::topic()),
-        Format::WebSocket => {
-            websocket::accept(app, parts, Some((selectors, request)), home).await
-        }
+        Format::WebSocket => websocket::accept(app, parts, Some((selectors, request)), home).await,
     }
 }
 

@@ -27,4 +27,5 @@ pub use query::{Query, QueryError};
 pub use topic_path::TopicPath;
 
 pub(crate) use app::Phase;
+pub(crate) use publish::append_problem;
 pub(crate) use router::router;

@@ -25,6 +25,7 @@ use super::{Code, probes, publish, read, topics};
         publish::publish,
         read::topic,
         read::events,
+        read::index,
         topics::configure,
         topics::head,
         topics::delete,

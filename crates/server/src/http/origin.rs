@@ -59,6 +59,7 @@ pub(crate) fn cors(origins: &Origins) -> CorsLayer {
             header::ETAG,
             header::LINK,
             header::RETRY_AFTER,
+            HeaderName::from_static("longwave-cursor"),
             LONGWAVE_DUPLICATE,
             LONGWAVE_END,
             LONGWAVE_EVENTS,

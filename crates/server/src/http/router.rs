@@ -25,8 +25,9 @@ pub(crate) fn router(app: App) -> Router {
 }
 
 /// The table of routes. The OpenAPI document must have the same; a test compares them.
-pub(super) fn routes() -> [(&'static str, MethodRouter<App>); 8] {
+pub(super) fn routes() -> [(&'static str, MethodRouter<App>); 9] {
     [
+        ("/", get(read::index)),
         (
             "/topics/{*topic}",
             get(read::topic)

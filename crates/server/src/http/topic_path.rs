@@ -1,6 +1,7 @@
 //! The topic in a request's path: [`TopicPath`].
 
 use axum::extract::FromRequestParts;
+use http::Uri;
 use http::request::Parts;
 use longwave_core::{TopicName, TopicNameError};
 
@@ -16,15 +17,23 @@ pub struct TopicPath(pub TopicName);
 impl TopicPath {
     /// The paths of topics start with this.
     pub const PREFIX: &str = "/topics/";
+
+    /// The topic that a URI names.
+    ///
+    /// # Errors
+    /// [`Code::TopicInvalid`], [`Code::TopicReserved`].
+    pub fn of(uri: &Uri) -> Result<TopicPath, Problem> {
+        let path = uri.path();
+        let name = path.strip_prefix(Self::PREFIX).unwrap_or(path);
+        name.parse().map(TopicPath).map_err(Problem::from)
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for TopicPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<TopicPath, Problem> {
-        let path = parts.uri.path();
-        let name = path.strip_prefix(Self::PREFIX).unwrap_or(path);
-        name.parse().map(TopicPath).map_err(Problem::from)
+        TopicPath::of(&parts.uri)
     }
 }
 

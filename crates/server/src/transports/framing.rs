@@ -114,7 +114,10 @@ mod tests {
         let mut out = Vec::new();
         framing.write_opening(&mut out, Duration::from_millis(3271));
         for item in [
-            event(1, message(Some("price"), DataFormat::Json, b"{\"symbol\":\"ACME\",\n\"price\":102}")),
+            event(
+                1,
+                message(Some("price"), DataFormat::Json, b"{\"symbol\":\"ACME\",\n\"price\":102}"),
+            ),
             event(2, message(None, DataFormat::Text, b"one\ntwo\r\nthree\rfour")),
             event(3, message(None, DataFormat::Text, b"")),
             event(4, message(Some("image"), DataFormat::Binary, &[0, 255, b'\n'])),

@@ -35,8 +35,11 @@ pub(crate) async fn index(query: Query, headers: HeaderMap) -> Result<Response, 
 fn page(template: &str) -> Response {
     let mut random = [0; 16];
     if getrandom::fill(&mut random).is_err() {
-        return Problem::new(crate::http::Code::Internal, "there is no randomness for a page's policy")
-            .into_response();
+        return Problem::new(
+            crate::http::Code::Internal,
+            "there is no randomness for a page's policy",
+        )
+        .into_response();
     }
     let nonce = BASE64.encode(random);
     let policy = format!(

@@ -17,7 +17,9 @@ use super::LONGWAVE_CURSOR;
 use super::framing::Framing;
 use super::read_request::ReadRequest;
 use crate::http::{App, HttpOptions, Problem};
-use crate::hub::{Delivery, Hub, NextError, SubscribeError, Subscribe, SubscriberKind, Subscription};
+use crate::hub::{
+    Delivery, Hub, NextError, Subscribe, SubscribeError, SubscriberKind, Subscription,
+};
 
 /// Answers a live read: `204 No Content` where nothing can come any more, which tells an `EventSource` to stop, and
 /// otherwise a stream that lasts until its topics end, the client goes, or the server does.

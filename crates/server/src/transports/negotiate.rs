@@ -200,10 +200,7 @@ impl Offer {
         let liking = if named { 0 } else { self.by_wildcard? };
         let weight = ranges.get(at)?.weight;
         let order = if named { at } else { 0 };
-        (weight > 0).then_some((
-            (weight, named, std::cmp::Reverse(order), liking),
-            self.format,
-        ))
+        (weight > 0).then_some(((weight, named, std::cmp::Reverse(order), liking), self.format))
     }
 }
 
@@ -279,7 +276,8 @@ mod tests {
 
     #[test]
     fn what_is_not_on_offer_is_refused() {
-        for value in ["text/plain", "image/*", "application/json;q=0", "json", "", "text/html;q=0.0"]
+        for value in
+            ["text/plain", "image/*", "application/json;q=0", "json", "", "text/html;q=0.0"]
         {
             assert_eq!(accept(value), Err(NegotiateError::Accept), "{value}");
         }

@@ -61,7 +61,10 @@ fn unreadable(error: &ReadError) -> Problem {
         ReadError::Closed => Problem::new(Code::ShuttingDown, error),
         _ => {
             tracing::error!(error = error as &dyn std::error::Error, "a read failed");
-            Problem::new(Code::LogUnreadable, "the log could not be read; the server's journal says why")
+            Problem::new(
+                Code::LogUnreadable,
+                "the log could not be read; the server's journal says why",
+            )
         }
     }
 }

@@ -81,19 +81,13 @@ pub(crate) fn selectors(query: &Query) -> Result<SelectorSet, Problem> {
     let selectors = query
         .all("topic")
         .map(|text| {
-            text.parse::<Selector>()
-                .map_err(|error| selector_problem(&error).with("value", text))
+            text.parse::<Selector>().map_err(|error| selector_problem(&error).with("value", text))
         })
         .collect::<Result<Vec<Selector>, Problem>>()?;
-    SelectorSet::new(selectors)
-        .map_err(|error| selector_problem(&error))
+    SelectorSet::new(selectors).map_err(|error| selector_problem(&error))
 }
 
-fn start(
-    query: &Query,
-    headers: &HeaderMap,
-    now: UnixMillis,
-) -> Result<Option<StartAt>, Problem> {
+fn start(query: &Query, headers: &HeaderMap, now: UnixMillis) -> Result<Option<StartAt>, Problem> {
     if let Some(id) = last_event_id(headers)? {
         return Ok(Some(StartAt::After(id)));
     }
@@ -177,7 +171,9 @@ pub(crate) fn since(text: &str, now: UnixMillis) -> Result<UnixMillis, Problem> 
     let time: Timestamp = text.replace(' ', "+").parse().map_err(|_| {
         invalid(
             "since",
-            format_args!("since must be a time such as 2026-11-20T13:00:00Z, or an age such as 10m"),
+            format_args!(
+                "since must be a time such as 2026-11-20T13:00:00Z, or an age such as 10m"
+            ),
         )
     })?;
     Ok(UnixMillis(time.as_millisecond().try_into().unwrap_or(0)))
@@ -242,9 +238,10 @@ fn duration(text: &str) -> Option<Duration> {
 
 fn number(name: &'static str, text: &str) -> Result<u64, Problem> {
     let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-    text.parse().ok().filter(|_| digits).ok_or_else(|| {
-        invalid(name, format_args!("{name} must be a whole number below 2^64"))
-    })
+    text.parse()
+        .ok()
+        .filter(|_| digits)
+        .ok_or_else(|| invalid(name, format_args!("{name} must be a whole number below 2^64")))
 }
 
 fn invalid(parameter: &str, detail: std::fmt::Arguments<'_>) -> Problem {

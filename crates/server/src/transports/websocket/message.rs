@@ -7,11 +7,11 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use longwave_core::{Append, Appended, Expected};
 use longwave_core::{
     DataFormat, EndReason, Epoch, EventId, EventType, FeedItem, IdempotencyKey, Message,
     NewMessage, Outcome, Selector, StartAt, TextError, TopicName, TypeFilter, UnixMillis,
 };
-use longwave_core::{Append, Appended, Expected};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -77,8 +77,7 @@ pub(super) fn parse(
         Err(error) => {
             let reference: Option<WireRef<'_>> = serde_json::from_str(text).ok();
             let reference = reference.and_then(|wire| Ref::new(wire.reference?).ok());
-            let code =
-                if error.is_data() { Code::WebSocketInvalid } else { Code::JsonInvalid };
+            let code = if error.is_data() { Code::WebSocketInvalid } else { Code::JsonInvalid };
             return (reference, Err(Problem::new(code, error)));
         }
     };
@@ -172,8 +171,10 @@ impl WireMessage<'_> {
         let stray = given.iter().find(|(name, given)| *given && !known.contains(name));
         match stray {
             None => Ok(()),
-            Some((name, _)) => Err(invalid(format_args!("{} has no member {name:?}", self.op))
-                .with("member", *name)),
+            Some((name, _)) => {
+                Err(invalid(format_args!("{} has no member {name:?}", self.op))
+                    .with("member", *name))
+            }
         }
     }
 
@@ -238,12 +239,11 @@ fn event_data(
         (Err(error), _) => Err(Problem::new(Code::JsonInvalid, error).with("member", "data")),
         (Ok(Some(string)), None) => Ok((DataFormat::Text, string.into())),
         (Ok(None), None) => Ok((DataFormat::Json, text.to_owned().into())),
-        (Ok(Some(string)), Some("base64")) => BASE64
-            .decode(string)
-            .map(|bytes| (DataFormat::Binary, bytes.into()))
-            .map_err(|error| {
+        (Ok(Some(string)), Some("base64")) => {
+            BASE64.decode(string).map(|bytes| (DataFormat::Binary, bytes.into())).map_err(|error| {
                 invalid(format_args!("data is not base64: {error}")).with("member", "data")
-            }),
+            })
+        }
         (Ok(None), Some("base64")) => {
             Err(invalid(format_args!("base64 data must be a string")).with("member", "data"))
         }
@@ -365,7 +365,8 @@ fn invalid(detail: std::fmt::Arguments<'_>) -> Problem {
 
 /// Everything that is written here is UTF-8: what publishers gave was checked to be, or is base64.
 fn into_text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 #[cfg(test)]
@@ -397,7 +398,8 @@ mod tests {
             let message = &append.messages[0].message;
             assert_eq!((message.format, &*message.data), (format, bytes), "{data}");
         }
-        let append = published(r#"{"op":"publish","topic":"a","end":"done","key":"k","type":"t","data":1}"#);
+        let append =
+            published(r#"{"op":"publish","topic":"a","end":"done","key":"k","type":"t","data":1}"#);
         assert_eq!(append.topic.as_str(), "a");
         assert_eq!(append.end, Some(EndReason::Done));
         assert_eq!(append.key.map(|key| key.as_str().to_owned()).as_deref(), Some("k"));
@@ -421,7 +423,11 @@ mod tests {
             (r#"{"op":"subscribe","topic":"a//b"}"#, Code::SelectorInvalid, None),
             (r#"{"op":"subscribe","topic":"a","after":"x"}"#, Code::IdInvalid, None),
             (r#"{"op":"subscribe","topic":"a","last":-1}"#, Code::WebSocketInvalid, None),
-            (r#"{"op":"subscribe","topic":"a","last":1,"after":"now"}"#, Code::WebSocketInvalid, None),
+            (
+                r#"{"op":"subscribe","topic":"a","last":1,"after":"now"}"#,
+                Code::WebSocketInvalid,
+                None,
+            ),
             (r#"{"op":"subscribe","topic":"a","since":"soon"}"#, Code::ParameterInvalid, None),
             (r#"{"op":"subscribe","topic":"a","type":""}"#, Code::EventTypeInvalid, None),
             (r#"{"op":"publish","ref":-2}"#, Code::NothingToPublish, Some("-2")),

@@ -112,7 +112,9 @@ impl Session {
                 Turn::Received(message) => self.handle_received(message).await?,
                 Turn::Delivered(key, delivered) => self.handle_delivered(key, delivered),
                 Turn::Published(answer) => answer.into_iter().map(text).collect(),
-                Turn::Heartbeat if self.last_heard.elapsed() > heartbeat * SILENT_HEARTBEATS_MAX => {
+                Turn::Heartbeat
+                    if self.last_heard.elapsed() > heartbeat * SILENT_HEARTBEATS_MAX =>
+                {
                     return Err(Over::Gone);
                 }
                 Turn::Heartbeat => vec![Message::Ping(bytes::Bytes::new())],
