@@ -82,6 +82,7 @@ fn value_name(setting: &Setting) -> String {
         kind if kind.starts_with("size") => "SIZE",
         "number" => "N",
         kind if kind.contains("origin") => "ORIGIN",
+        kind if kind.contains("host") => "HOST",
         "text" => "FILTER",
         kind => return kind.replace(" or ", "|").to_ascii_lowercase(),
     };

@@ -90,6 +90,7 @@ fn server_options(settings: &Settings) -> ServerOptions {
         http2_streams_max: u32::try_from(settings.http2_streams.value).unwrap_or(u32::MAX),
         drain_timeout_ms: millis(settings.drain_timeout.value),
         origins: settings.origins.value.clone(),
+        hosts: settings.hosts.value.clone(),
     };
     ServerOptions { listen: settings.listen.value.clone(), http }
 }

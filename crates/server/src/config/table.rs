@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use longwave::http::Origins;
+use longwave::http::{HostNames, Origins};
 
 use super::Setting;
 use super::error::SettingsError;
@@ -117,6 +117,8 @@ settings! {
         "How long a shutdown waits for requests under way"
     origins: Origins = "loopback", in "http.origins";
         "Pages of which sites may use the server: loopback, any, or origins such as https://example.com"
+    hosts: HostNames = "bound", in "http.hosts";
+        "Names that requests may reach the server by: bound (any, but on loopback only its own), any, or host names"
     log_format: LogFormat = "text", in "logging.format";
         "How the server's own messages are written: text or json"
     log_level: String = "info", in "logging.level";

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
-use longwave::http::Origins;
+use longwave::http::{HostNames, Origins};
 
 /// A type that a setting may have.
 pub(crate) trait Value: Sized {
@@ -222,6 +222,25 @@ impl Value for Origins {
     }
 }
 
+impl Value for HostNames {
+    const KIND: &'static str = "bound, any, or a list of host names";
+    const SHAPE: Shape = Shape::Many;
+
+    fn parse(words: &[String]) -> Result<HostNames, String> {
+        match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["bound"] => return Ok(HostNames::Bound),
+            ["any"] => return Ok(HostNames::Any),
+            [] => return Err("expected bound, any, or host names".to_owned()),
+            _ => {}
+        }
+        words.iter().map(|word| parse_host(word)).collect::<Result<_, _>>().map(HostNames::List)
+    }
+
+    fn is_within(&self, _: &HostNames, _: &HostNames) -> bool {
+        true
+    }
+}
+
 /// Reads a duration such as `15s`, for flags of other commands too.
 ///
 /// # Errors
@@ -265,6 +284,14 @@ fn parse_origin(word: &str) -> Result<String, String> {
     origin
         .filter(|origin| word.trim_end_matches('/').eq_ignore_ascii_case(origin))
         .ok_or_else(|| format!("{word:?} is no origin, which looks like https://example.com"))
+}
+
+fn parse_host(word: &str) -> Result<String, String> {
+    let is_host = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if !word.is_empty() && word.chars().all(is_host) {
+        return Ok(word.to_owned());
+    }
+    Err(format!("{word:?} is no host name, which looks like example.com, without a port"))
 }
 
 /// Powers of 1024 with an `i`, of 1000 without, as on the box of a disk.
@@ -347,6 +374,15 @@ mod tests {
         );
         for text in ["example.com", "https://example.com/app", "*", "", "ftp://x"] {
             assert!(parse::<Origins>(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn host_names_have_no_port() {
+        assert_eq!(parse("bound"), Ok(HostNames::Bound));
+        assert_eq!(parse("a.example"), Ok(HostNames::List(vec!["a.example".into()])));
+        for text in ["", "a.example:80", "https://a.example", "*"] {
+            assert!(parse::<HostNames>(text).is_err(), "{text:?}");
         }
     }
 }
