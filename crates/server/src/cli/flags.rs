@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::config::{Setting, Shape, TABLE};
+use crate::config::{Setting, Shape, TABLE, capitalised};
 
 /// The words that flags gave, by the setting's name.
 #[derive(Clone, Debug, Default)]
@@ -87,9 +87,4 @@ fn value_name(setting: &Setting) -> String {
         kind => return kind.replace(" or ", "|").to_ascii_lowercase(),
     };
     word.to_owned()
-}
-
-fn capitalised(word: &str) -> String {
-    let mut chars = word.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

@@ -10,6 +10,7 @@ mod remote;
 mod serve;
 mod settings;
 mod tail;
+mod topics;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Serve(flags) => serve::run(flags),
         Command::Publish(args) => block_on(publish::run(args)),
         Command::Tail(args) => block_on(tail::run(args)),
+        Command::Topics(args) => block_on(topics::list(args)),
+        Command::Info(args) => block_on(topics::info(args)),
         Command::Settings(args) => settings::run(args),
     };
     match result {
@@ -56,6 +59,10 @@ enum Command {
     Publish(publish::PublishArgs),
     /// Follow topics, or any server's event stream by its URL.
     Tail(tail::TailArgs),
+    /// List topics.
+    Topics(topics::TopicsArgs),
+    /// Tell all about a topic.
+    Info(topics::InfoArgs),
     /// Print the settings of `serve` that are in force, and where each came from.
     Settings(settings::SettingsArgs),
 }

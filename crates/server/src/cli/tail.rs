@@ -68,6 +68,10 @@ pub(crate) async fn run(args: TailArgs) -> Result<(), Failure> {
                     let message = format!("can't connect to {}: {}", args.place(), lost.cause);
                     return Err(Failure::message(message).hint(args.remote.unreachable_hint()));
                 }
+                // Behind an end the server is asked at once whether that was all: nothing to tell.
+                if lost.delay.is_zero() {
+                    continue;
+                }
                 connected = Connected::Lost;
                 state(format_args!("{}; trying again in {:.1?}", lost.cause, lost.delay));
             }

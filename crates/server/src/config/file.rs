@@ -185,13 +185,26 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_toml_is_told_with_its_line() {
-        check("data = 'x'\nopen = yes\n", expect![[r#""#]]);
-        check("open = true\nopen = false\n", expect![[r#""#]]);
+        check(
+            "data = 'x'\nopen = yes\n",
+            expect!["l.toml:2: string values must be quoted, expected literal string"],
+        );
+        check("open = true\nopen = false\n", expect!["l.toml:2: duplicate key"]);
     }
 
     #[test]
     fn a_value_where_a_section_belongs_is_told_and_the_other_way_round() {
-        check("limits = 5\n[open]\nx = 1\n", expect![[r#""#]]);
-        check("data = 1.5\n", expect![[r#""#]]);
+        check(
+            "limits = 5\n[open]\nx = 1\n",
+            expect![[r#"
+            l.toml:1: "limits" is a section and takes no value
+            l.toml:2: "open" takes a text, a number, true or false, or a list of texts"#]],
+        );
+        check(
+            "data = 1.5\n",
+            expect![[
+                r#"l.toml:1: "data" takes a text, a number, true or false, or a list of texts"#
+            ]],
+        );
     }
 }

@@ -43,3 +43,9 @@ impl Setting {
         format!("LONGWAVE_{}", self.name.to_ascii_uppercase())
     }
 }
+
+/// A section of the file as a heading.
+pub(crate) fn capitalised(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}

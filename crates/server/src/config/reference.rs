@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Setting, Shape, TABLE};
+use super::{Setting, Shape, TABLE, capitalised};
 
 /// The reference, as it stands in `docs/settings.md`.
 pub(crate) fn markdown() -> String {
@@ -13,7 +13,7 @@ pub(crate) fn markdown() -> String {
             setting.toml.and_then(|path| path.split_once('.')).map_or("", |(s, _)| s);
         if section != Some(this_section) {
             section = Some(this_section);
-            let title = if this_section.is_empty() { "Server" } else { this_section };
+            let title = if this_section.is_empty() { "Server".to_owned() } else { capitalised(this_section) };
             // Writing to a String can't fail.
             let _ = write!(out, "\n## {title}\n{COLUMNS}");
         }
@@ -82,3 +82,33 @@ const COLUMNS: &str = "
 | Flag | Environment | In the file | Default | Meaning |
 |---|---|---|---|---|
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_names_every_setting_in_all_its_spellings() {
+        let reference = markdown();
+        for setting in TABLE {
+            for spelling in [format!("`--{}`", setting.flag()), format!("`{}`", setting.env())] {
+                assert!(reference.contains(spelling.trim_end_matches('`')), "{spelling}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_reference_on_paper_is_that_of_the_table() {
+        expect_test::expect_file!["../../../../docs/settings.md"].assert_eq(&markdown());
+    }
+
+    #[test]
+    fn what_is_in_force_lines_up() {
+        let Some(setting) = TABLE.first() else { panic!("the table is empty") };
+        let rows = [
+            (setting, "a".to_owned(), "default".to_owned()),
+            (setting, "bb".to_owned(), "--x".to_owned()),
+        ];
+        assert_eq!(effective(&rows), "listen  a   default\nlisten  bb  --x\n");
+    }
+}

@@ -167,3 +167,116 @@ impl fmt::Display for Origin {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::time::Duration;
+
+    use expect_test::{Expect, expect};
+
+    use super::super::Settings;
+    use super::*;
+
+    fn sources(flags: &[(&'static str, &str)], env: &[(&str, &str)]) -> Sources {
+        Sources {
+            flags: flags.iter().map(|(name, word)| (*name, vec![(*word).to_owned()])).collect(),
+            env: env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        }
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    fn check_errors(sources: &Sources, expected: Expect) {
+        let error = Settings::resolve(sources).expect_err("something is wrong");
+        expected.assert_eq(&error.to_string());
+    }
+
+    #[test]
+    fn every_default_is_a_value_within_its_bounds() {
+        let settings = Settings::resolve(&Sources::default()).unwrap();
+        assert_eq!(settings.heartbeat.value, Duration::from_secs(15));
+        assert!(settings.rows().iter().all(|(_, _, origin)| origin == "default"));
+    }
+
+    #[test]
+    fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
+        let file = file("[delivery]\nheartbeat = '2s'\nretry = '3s'\nretry_jitter = '5s'\n");
+        let path = file.path().to_str().unwrap();
+        let sources = sources(
+            &[("heartbeat", "4s")],
+            &[("LONGWAVE_CONFIG", path), ("LONGWAVE_HEARTBEAT", "3s"), ("LONGWAVE_RETRY", "7s")],
+        );
+        let settings = Settings::resolve(&sources).unwrap();
+        let seen =
+            [&settings.heartbeat, &settings.retry, &settings.retry_jitter, &settings.long_poll_max]
+                .map(|setting| (setting.value.as_secs(), setting.origin.to_string()));
+        assert_eq!(
+            seen,
+            [
+                (4, "--heartbeat".to_owned()),
+                (7, "LONGWAVE_RETRY".to_owned()),
+                (5, format!("{path}:4")),
+                (60, "default".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_bad_value_is_told_with_the_place_it_came_from() {
+        check_errors(
+            &sources(
+                &[("retry", "soon"), ("http2_streams", "0")],
+                &[
+                    ("LONGWAVE_HEARTBEAT", "15"),
+                    ("LONGWAVE_LISTEN", "0.0.0.0:80,everywhere"),
+                    ("LONGWAVE_OPEN", "perhaps"),
+                    ("LONGWAVE_LOG", "disk"),
+                ],
+            ),
+            expect![[r#"
+                LONGWAVE_LISTEN: "0.0.0.0:80, everywhere" is not a value for listen: expected an IP address and a port, such as 127.0.0.1:4480, 0.0.0.0:4480 or [::]:4480
+                LONGWAVE_OPEN: "perhaps" is not a value for open: expected true or false
+                LONGWAVE_LOG: "disk" is not a value for log: expected segment or memory
+                LONGWAVE_HEARTBEAT: "15" is not a value for heartbeat: expected a duration with its unit, such as 500ms, 15s, 10m or 24h
+                --retry: "soon" is not a value for retry: expected a duration with its unit, such as 500ms, 15s, 10m or 24h
+                --http2-streams: "0" is not a value for http2_streams: expected 1 to 100000"#]],
+        );
+    }
+
+    #[test]
+    fn a_bad_value_in_the_file_is_told_with_its_line() {
+        let file = file("listen = ['nowhere']\n\n[retention]\nmax_age = 24\nmax_bytes = '1KiB'\n");
+        let path = file.path().to_str().unwrap();
+        let error = Settings::resolve(&sources(&[("config", path)], &[])).unwrap_err();
+        expect![[r#""#]].assert_eq(&error.to_string().replace(path, "FILE"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_an_error_whoever_named_it() {
+        check_errors(&sources(&[("config", "/nonexistent/longwave.toml")], &[]), expect![[r#""#]]);
+    }
+
+    #[test]
+    fn only_variables_that_look_misspelled_are_told() {
+        let sources = sources(
+            &[],
+            &[
+                ("LONGWAVE_HEARTBAET", "1s"),
+                ("LONGWAVE_HEARTBEAT", "1s"),
+                ("LONGWAVE_SERVICE_HOST", "10.0.0.1"),
+                ("LONGWAVE_PORT", "tcp://10.0.0.1:4480"),
+                ("LONGWAVE_SERVER", "http://x"),
+                ("LONGWAVE_TOKEN", "x"),
+            ],
+        );
+        assert_eq!(
+            sources.misspelled_env(),
+            [("LONGWAVE_HEARTBAET".to_owned(), "LONGWAVE_HEARTBEAT".to_owned())]
+        );
+    }
+}
