@@ -1,6 +1,7 @@
 //! A log under test with its clock and its feed: [`Fixture`].
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,8 +13,9 @@ use longwave_core::{
 };
 use longwave_store::{
     AppendError, Clock, Commit, CommitFeed, Log, MemoryLog, MemoryOptions, ReadPage, ReadQuery,
-    Start,
+    SegmentLog, SegmentOptions, Start,
 };
+use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 /// A clock that stands still until told.
@@ -39,9 +41,21 @@ pub(crate) struct Fixture {
     pub(crate) clock: TestClock,
     pub(crate) commits: mpsc::UnboundedReceiver<Commit>,
     retain: Retain,
+    /// The log's directory, where it has one.
+    pub(crate) dir: Option<TempDir>,
 }
 
-/// What no test holds.
+/// Small segments, and nothing that happens by itself.
+pub(crate) fn options(dir: &Path, clock: &TestClock, retention: LogRetention) -> SegmentOptions {
+    let mut options = SegmentOptions::new(dir);
+    options.retention = retention;
+    options.retention_interval = None;
+    options.segment_bytes = 64 << 10;
+    options.clock = clock.clock();
+    options
+}
+
+/// Keeps everything.
 pub(crate) const ENDLESS: LogRetention = LogRetention { max_age_ms: None, max_bytes: None };
 
 impl Fixture {
@@ -54,7 +68,24 @@ impl Fixture {
             let log = Arc::clone(&retained);
             Box::pin(async move { log.retain().await })
         });
-        Fixture { log, clock, commits: drain(feed), retain }
+        Fixture { log, clock, commits: drain(feed), retain, dir: None }
+    }
+
+    pub(crate) fn segment(retention: LogRetention) -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = TestClock::default();
+        let fixture = Fixture::open(options(dir.path(), &clock, retention), clock);
+        Fixture { dir: Some(dir), ..fixture }
+    }
+
+    pub(crate) fn open(options: SegmentOptions, clock: TestClock) -> Fixture {
+        let (log, feed) = SegmentLog::open(options).unwrap();
+        let retained = Arc::clone(&log);
+        let retain: Retain = Box::new(move || {
+            let log = Arc::clone(&retained);
+            Box::pin(async move { log.retain().await })
+        });
+        Fixture { log, clock, commits: drain(feed), retain, dir: None }
     }
 
     pub(crate) async fn retain(&self) {
