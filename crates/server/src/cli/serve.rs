@@ -8,7 +8,9 @@ use anyhow::Context as _;
 use longwave::http::HttpOptions;
 use longwave::{Server, ServerOptions};
 use longwave_core::LogRetention;
-use longwave_store::{CommitFeed, Log, MemoryLog, MemoryOptions};
+use longwave_store::{
+    CommitFeed, Log, MemoryLog, MemoryOptions, OpenError, SegmentLog, SegmentOptions,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -60,12 +62,48 @@ async fn open_log(settings: &Settings) -> Result<(Arc<dyn Log>, CommitFeed), Fai
         max_bytes: settings.retention_max_bytes.value.limit().map(|size| size.0),
     };
     match settings.log.value {
-        LogKind::Segment | LogKind::Memory => {
+        LogKind::Segment => {
+            let mut options = SegmentOptions::new(&settings.data.value);
+            options.retention = retention;
+            options.segment_bytes = settings.segment_size.value.0;
+            let (log, commits) = tokio::task::spawn_blocking(move || SegmentLog::open(options))
+                .await?
+                .map_err(|error| open_failure(settings, error))?;
+            Ok((log, commits))
+        }
+        LogKind::Memory => {
             let options = MemoryOptions { retention, ..MemoryOptions::default() };
             let (log, commits) = MemoryLog::open(options).context("the log can't be opened")?;
             Ok((log, commits))
         }
     }
+}
+
+fn open_failure(settings: &Settings, error: OpenError) -> Failure {
+    let hint = match &error {
+        OpenError::Locked { .. } => Some(
+            "stop the other one, talk to it with `longwave tail` and `longwave publish`, or serve from another \
+             directory with --data",
+        ),
+        OpenError::Io { source, .. } => match source.kind() {
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Some(
+                "give the user that runs longwave the right to write there, or set another directory with --data",
+            ),
+            std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists => {
+                Some("--data takes a directory; this is, or leads through, a file")
+            }
+            std::io::ErrorKind::StorageFull => {
+                Some("make room on the disk, or set another directory with --data")
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    let place = format!("can't keep events in {} ({})", settings.data.text, settings.data.origin);
+    super::remote::with_hint(
+        Failure::new(anyhow::Error::new(error).context(place)),
+        hint.map(str::to_owned),
+    )
 }
 
 fn server_options(settings: &Settings) -> ServerOptions {

@@ -13,7 +13,11 @@ pub(crate) fn markdown() -> String {
             setting.toml.and_then(|path| path.split_once('.')).map_or("", |(s, _)| s);
         if section != Some(this_section) {
             section = Some(this_section);
-            let title = if this_section.is_empty() { "Server".to_owned() } else { capitalised(this_section) };
+            let title = if this_section.is_empty() {
+                "Server".to_owned()
+            } else {
+                capitalised(this_section)
+            };
             // Writing to a String can't fail.
             let _ = write!(out, "\n## {title}\n{COLUMNS}");
         }
