@@ -116,17 +116,17 @@ async fn publish_lines(args: &PublishArgs, client: &Client) -> Result<(), Failur
 
 /// Says on standard error when lines begin to wait, and when they no longer do.
 async fn tell_troubles(mut progress: watch::Receiver<Progress>) {
-    let mut was_in_trouble = false;
+    let mut told: Option<String> = None;
     while progress.changed().await.is_ok() {
         let now = progress.borrow_and_update().clone();
-        match &now.trouble {
-            Some(trouble) => {
-                state(format_args!("{trouble}; {} lines wait, trying again", now.pending));
-            }
-            None if was_in_trouble => state("publishing again"),
-            None => {}
+        if now.trouble == told {
+            continue;
         }
-        was_in_trouble = now.trouble.is_some();
+        match &now.trouble {
+            Some(trouble) => state(format_args!("{trouble}; keeping lines, and trying again")),
+            None => state("publishing again"),
+        }
+        told = now.trouble;
     }
 }
 

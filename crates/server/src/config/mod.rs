@@ -40,9 +40,12 @@ impl Setting {
 
     /// The environment variable.
     pub(crate) fn env(&self) -> String {
-        format!("LONGWAVE_{}", self.name.to_ascii_uppercase())
+        format!("{ENV_PREFIX}{}", self.name.to_ascii_uppercase())
     }
 }
+
+/// What the names of all environment variables start with.
+const ENV_PREFIX: &str = "LONGWAVE_";
 
 /// A section of the file as a heading.
 pub(crate) fn capitalised(word: &str) -> String {

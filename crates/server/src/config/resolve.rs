@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::error::{SettingError, SettingsError};
 use super::file::File;
 use super::value::{Shape, Value};
-use super::{Setting, TABLE};
+use super::{ENV_PREFIX, Setting, TABLE};
 
 /// All that settings are read from, but the file, which one of them names.
 #[derive(Debug, Default)]
@@ -48,13 +48,16 @@ impl Sources {
     /// Others that merely start alike are passed over: container platforms set `LONGWAVE_PORT` and the like for a
     /// service of that name.
     pub(crate) fn misspelled_env(&self) -> Vec<(String, String)> {
-        let known: Vec<String> = TABLE.iter().map(Setting::env).collect();
+        // The prefix, which all share, would make every two of them look alike.
+        let known: Vec<String> =
+            TABLE.iter().map(|setting| setting.name.to_ascii_uppercase()).collect();
         let mut found: Vec<(String, String)> = self
             .env
             .keys()
-            .filter_map(|name| name.to_str())
-            .filter(|name| name.starts_with("LONGWAVE_") && !known.iter().any(|k| k == name))
-            .filter_map(|name| Some((name.to_owned(), nearest(name, known.iter())?)))
+            .filter_map(|name| name.to_str()?.strip_prefix(ENV_PREFIX))
+            .filter(|name| !known.iter().any(|known| known == name))
+            .filter_map(|name| Some((name, nearest(name, known.iter())?)))
+            .map(|(name, meant)| (format!("{ENV_PREFIX}{name}"), format!("{ENV_PREFIX}{meant}")))
             .collect();
         found.sort();
         found
@@ -261,7 +264,12 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_an_error_whoever_named_it() {
-        check_errors(&sources(&[("config", "/nonexistent/longwave.toml")], &[]), expect!["the file with settings, /nonexistent/longwave.toml, can't be read: No such file or directory (os error 2)"]);
+        check_errors(
+            &sources(&[("config", "/nonexistent/longwave.toml")], &[]),
+            expect![
+                "the file with settings, /nonexistent/longwave.toml, can't be read: No such file or directory (os error 2)"
+            ],
+        );
     }
 
     #[test]
