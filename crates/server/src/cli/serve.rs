@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::failure::Failure;
 use super::flags::SettingFlags;
+use super::open_files::raise_open_files;
 use super::output::print;
 use crate::config::{LogFormat, LogKind, Settings, Sources};
 
@@ -26,6 +27,7 @@ pub(crate) fn run(flags: SettingFlags) -> Result<(), Failure> {
     })?;
     refuse_strangers(&settings)?;
     start_tracing(&settings)?;
+    raise_open_files();
     for (given, meant) in sources.misspelled_env() {
         tracing::warn!("{given} is no setting and has no effect; {meant} is one");
     }
