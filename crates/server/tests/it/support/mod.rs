@@ -106,6 +106,12 @@ impl TestServer {
         eventually(|| async { self.events(topic).await.len() >= count }).await;
     }
 
+    /// Waits until the metrics have this line.
+    pub(crate) async fn has_metric(&self, line: &str) {
+        eventually(|| async { self.get("/metrics").await.body.lines().any(|told| told == line) })
+            .await;
+    }
+
     /// The id of a position in this server's log.
     pub(crate) fn id(&self, seq: Seq) -> String {
         format!("{}-{seq}", self.log.epoch())
