@@ -9,6 +9,12 @@
 //!
 //! The peers are streams, driven here without a runtime: their source is always ready, so every poll returns at once.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark that can't go on may panic"
+)]
+
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::hint::black_box;
