@@ -1,0 +1,3 @@
+//! The log on disk.
+
+pub(crate) mod record;
