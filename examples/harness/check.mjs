@@ -179,12 +179,13 @@ export async function publish(topic, data, query = '') {
   return response.json()
 }
 
-/** Everything a topic (or selector) holds, by short polls, and how it ended. */
+/** Everything a topic or selector holds, by short polls, and how it ended. */
 export async function readAll(topic) {
+  const path = topic.includes('*') ? `events?topic=${topic}&` : `topics/${topic}?`
   const events = []
   let after = 'first'
   for (;;) {
-    const page = await readPage(`topics/${topic}?after=${after}`)
+    const page = await readPage(`${path}after=${after}`)
     events.push(...page.events)
     if (page.events.length === 0 || page.end) return { events, end: page.end }
     after = page.cursor

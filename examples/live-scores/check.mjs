@@ -1,0 +1,53 @@
+// The page ends with the simulator's results; selectors and type filters pick exactly the events they name.
+
+import { assert, check, Program, readAll, server } from '../harness/check.mjs'
+import { openBrowser, openPage, photograph, serveFolder } from '../harness/browser.mjs'
+
+check(async () => {
+  const url = await serveFolder('.')
+  const browser = await openBrowser()
+  const page = await openPage(browser, url)
+  const goals = new Program('curl', [
+    '-sSN', '-H', 'Accept: text/event-stream', `${server}/events?topic=scores/**&type=goal&after=first`,
+  ])
+
+  const simulation = new Program('node', ['simulate.mjs', '--minute-ms', '20', '--seed', '7'])
+  assert.equal(await simulation.exit(), 0)
+  const finals = simulation.lines.map((line) => line.match(/^90' final (.+)$/)?.[1]).filter(Boolean)
+  assert.equal(finals.length, 4)
+
+  await allFinal(page, 4)
+  assert.deepEqual((await results(page)).sort(), finals.sort())
+  await photograph(page)
+
+  // One league only, opened after the fact.
+  const north = await openPage(browser, url, { league: 'north' })
+  await allFinal(north, 2)
+  assert.deepEqual((await results(north)).sort(), finals.filter((line) => /Ashmere|Corvale/.test(line)).sort())
+
+  // Only goals, as many as there were, in the order in which they fell.
+  const scored = simulation.lines.filter((line) => line.includes("' goal ")).length
+  assert.ok(scored > 0)
+  await goals.line(new RegExp(`^${lastGoalId(await readAll('scores/**'))}$`))
+  assert.equal(goals.lines.filter((line) => line === 'event: goal').length, scored)
+  assert.equal(goals.lines.filter((line) => /^event: (kickoff|card|final)$/.test(line)).length, 0)
+
+  // Each match ended with its final whistle, and says so.
+  const { events, end } = await readAll('scores/south/eastmoor-fennbridge')
+  assert.equal(events[0].type, 'kickoff')
+  assert.equal(events.at(-1).type, 'final')
+  assert.equal(end.reason, 'done')
+})
+
+function lastGoalId({ events }) {
+  return `id: ${events.filter((event) => event.type === 'goal').at(-1).id}`
+}
+
+async function allFinal(page, count) {
+  await page.waitForFunction((count) => document.querySelectorAll('tr.final').length === count, count)
+}
+
+function results(page) {
+  return page.$$eval('#leagues tr', (rows) =>
+    rows.map(({ cells: [home, score, away] }) => `${home.textContent} ${score.textContent.replaceAll(' ', '')} ${away.textContent}`))
+}
