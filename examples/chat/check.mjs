@@ -1,6 +1,6 @@
 // Two pages and two terminals hear everything once, in one order; the late ones get the history.
 
-import { assert, check, Program, publish, readAll } from '../harness/check.mjs'
+import { assert, check, openRelay, Program, publish, readAll } from '../harness/check.mjs'
 import { openBrowser, openPage, photograph, serveFolder } from '../harness/browser.mjs'
 
 const HISTORY = 50
@@ -13,8 +13,9 @@ check(async () => {
 
   const url = await serveFolder('.')
   const browser = await openBrowser()
-  const ada = await openPage(browser, url, { room: 'lobby', name: 'Ada' })
-  const grace = new Program('node', ['chat.mjs', 'lobby', 'Grace'])
+  const relay = await openRelay()
+  const ada = await openPage(browser, url, { room: 'lobby', name: 'Ada', server: relay.url })
+  const grace = new Program('node', ['chat.mjs', 'lobby', 'Grace'], { env: { LONGWAVE_SERVER: relay.url } })
   await grace.line(/old message 59/)
   await heard(ada, HISTORY)
   assert.deepEqual(grace.lines, history)
@@ -49,6 +50,24 @@ check(async () => {
   assert.deepEqual((await messages(ada)).slice(-said.length), order)
   assert.deepEqual((await messages(bob)).slice(-said.length), order)
 
+  // The network breaks while both talk: what they said arrives all the same, and only once.
+  const before = (await messages(ada)).length
+  const spoken = []
+  for (let turn = 1; turn <= 5; turn += 1) {
+    spoken.push(`Ada: through ${turn}`, `Grace: storm ${turn}`)
+    await say(ada, `through ${turn}`)
+    grace.say(`storm ${turn}`)
+    relay.cut()
+    await heard(ada, before + 2 * turn)
+    await grace.line(new RegExp(`^Ada: through ${turn}$`))
+    await grace.line(new RegExp(`^Grace: storm ${turn}$`))
+  }
+  await ada.waitForFunction(() => document.querySelector('#state').textContent === 'connected')
+  const last = (await readAll('chat/lobby')).events.map(({ data }) => `${data.name}: ${data.text}`).slice(-spoken.length)
+  assert.deepEqual([...last].sort(), [...spoken].sort())
+  assert.deepEqual((await messages(ada)).slice(-spoken.length), last)
+  assert.deepEqual(heardBy(grace).slice(-spoken.length), last)
+
   // A script that says something and leaves: it leaves only when the server has it.
   const script = new Program('node', ['chat.mjs', 'lobby', 'Script'])
   script.say('one')
@@ -56,7 +75,7 @@ check(async () => {
   script.hush()
   assert.equal(await script.exit(), 0)
   await grace.line(/^Script: two$/)
-  assert.deepEqual(grace.lines.slice(-said.length - 2), [...order, 'Script: one', 'Script: two'])
+  assert.deepEqual(heardBy(grace).slice(-3), [last.at(-1), 'Script: one', 'Script: two'])
 })
 
 async function say(page, text) {
@@ -66,6 +85,11 @@ async function say(page, text) {
 
 function heard(page, count) {
   return page.waitForFunction((count) => document.querySelectorAll('#messages li').length >= count, count)
+}
+
+/** What a terminal showed, without its remarks on the connection. */
+function heardBy(program) {
+  return program.lines.filter((line) => !line.startsWith('-- '))
 }
 
 function messages(page) {

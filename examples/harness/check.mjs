@@ -4,6 +4,7 @@
 // `HANG_MS`, which says "this will not come any more". Read `check` first; pages are in `browser.mjs`.
 
 import { spawn } from 'node:child_process'
+import { createConnection, createServer } from 'node:net'
 
 export { strict as assert } from 'node:assert'
 
@@ -154,6 +155,33 @@ export class Program {
       changed()
     })
   }
+}
+
+/** A way to the server whose connections a check can cut, as a network does. */
+export async function openRelay() {
+  const target = new URL(server)
+  const sockets = new Set()
+  const listener = createServer((client) => {
+    const upstream = createConnection(Number(target.port), target.hostname)
+    for (const [socket, other] of [[client, upstream], [upstream, client]]) {
+      sockets.add(socket)
+      socket.pipe(other)
+      socket.on('error', () => other.destroy())
+      socket.on('close', () => {
+        sockets.delete(socket)
+        other.destroy()
+      })
+    }
+  })
+  await new Promise((resolve) => listener.listen(0, '127.0.0.1', resolve))
+  const cut = () => {
+    for (const socket of sockets) socket.resetAndDestroy()
+  }
+  atEnd(async () => {
+    listener.close()
+    cut()
+  })
+  return { url: `http://127.0.0.1:${listener.address().port}`, cut }
 }
 
 /** Waits until `probe` returns something true, and returns that. */

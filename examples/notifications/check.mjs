@@ -1,6 +1,6 @@
 // Each user gets their own notifications and the broadcasts, once and in order, also those sent while the page was away.
 
-import { assert, check, Program, publish, server } from '../harness/check.mjs'
+import { assert, check, openRelay, Program, publish, server } from '../harness/check.mjs'
 import { openBrowser, openPage, photograph, serveFolder } from '../harness/browser.mjs'
 
 check(async () => {
@@ -15,7 +15,7 @@ check(async () => {
   await notify('--everyone', 'Maintenance at noon')
   const curl = new Program('curl', ['-sS', '--fail', '-d', 'By curl, too', `${server}/topics/notifications/users/ada`])
   assert.equal(await curl.exit(), 0)
-  await shows(page, ['By curl, too', '📣 Maintenance at noon', 'Your build passed'])
+  await shows(page, ['By curl, too', 'To everyone: Maintenance at noon', 'Your build passed'])
   assert.equal(await page.textContent('#unread'), '3')
   await photograph(page, 'unread')
 
@@ -27,7 +27,7 @@ check(async () => {
   await notify('ada', 'While you were away')
   await notify('--everyone', 'Maintenance is over')
   const again = await openPage(browser, url, { user: 'ada' })
-  const all = ['📣 Maintenance is over', 'While you were away', 'By curl, too', '📣 Maintenance at noon', 'Your build passed']
+  const all = ['To everyone: Maintenance is over', 'While you were away', 'By curl, too', 'To everyone: Maintenance at noon', 'Your build passed']
   await shows(again, all)
   assert.equal(await again.textContent('#unread'), '2')
 
@@ -37,10 +37,22 @@ check(async () => {
   await shows(again, ['The last one', ...all])
   assert.equal(await again.textContent('#unread'), '3')
 
+  // A connection that breaks: the browser comes back by itself, and gets what was sent meanwhile.
+  const relay = await openRelay()
+  const carol = await openPage(browser, url, { user: 'carol', server: relay.url })
+  const earlier = ['To everyone: Maintenance is over', 'To everyone: Maintenance at noon']
+  await shows(carol, earlier)
+  relay.cut()
+  await notify('carol', 'Sent into the gap')
+  await shows(carol, ['Sent into the gap', ...earlier])
+  relay.cut()
+  await notify('carol', 'And again')
+  await shows(carol, ['And again', 'Sent into the gap', ...earlier])
+
   // Another user, with a name that needs escaping in an address.
   await notify('zoë/ops', 'A name with a slash')
   const other = await openPage(browser, url, { user: 'zoë/ops' })
-  await shows(other, ['A name with a slash', '📣 Maintenance is over', '📣 Maintenance at noon'])
+  await shows(other, ['A name with a slash', 'To everyone: Maintenance is over', 'To everyone: Maintenance at noon'])
 })
 
 async function notify(recipient, text) {
