@@ -6,7 +6,7 @@
 For each example this starts a `longwave` server of its own on a free port with an empty data folder, then runs the
 example's `check.mjs`, which starts the example's programs, opens its page in Chromium and asserts on what arrives.
 It prints a line for each example and `N passed, N failed` at the end. What an example needs is installed first:
-npm packages by `npm ci`, Python packages into a virtual environment under `target/`.
+npm packages by `npm ci`, Python packages into a virtual environment under `target/`, Rust programs by `cargo build`.
 
 It leaves out: building the server (`cargo build`), and installing Node, Chromium and curl, whose absence it reports.
 Read `check_example` first.
@@ -27,7 +27,7 @@ import time
 
 EXAMPLES = pathlib.Path(__file__).resolve().parent
 ROOT = EXAMPLES.parent
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 NOT_EXAMPLES = {"harness", "node_modules"}
 
 # Limits for a hang, not for a speed: far above what a loaded two-core machine needs.
@@ -72,11 +72,12 @@ def check_example(example: pathlib.Path, binary: pathlib.Path) -> None:
     for needed in ("README.md", "check.mjs"):
         if not (example / needed).is_file():
             raise CheckFailed(f"{example.name}/{needed} is missing")
-    environment = dict(os.environ, LONGWAVE_BIN=str(binary), EXAMPLE_TARGET=str(TARGET))
-    # A copy of `longwave` is on the path of every program, as it is on the reader's.
-    environment["PATH"] = f"{binary.parent}{os.pathsep}{environment['PATH']}"
+    environment = dict(os.environ, EXAMPLE_TARGET=str(TARGET))
     if (example / "requirements.txt").is_file():
         environment["EXAMPLE_PYTHON"] = str(virtual_environment(example))
+    # The server that is checked comes before any other `longwave` that was built beside the example's programs.
+    programs = [binary.parent, *(build_crate(manifest) for manifest in sorted(example.glob("*/Cargo.toml")))]
+    environment["PATH"] = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
 
     with tempfile.TemporaryDirectory(prefix=f"longwave-{example.name}-") as folder:
         with Server(binary, pathlib.Path(folder)) as server:
@@ -183,6 +184,13 @@ def virtual_environment(example: pathlib.Path) -> pathlib.Path:
     return python
 
 
+def build_crate(manifest: pathlib.Path) -> pathlib.Path:
+    """Builds an example's Rust program and returns the folder that it is in."""
+    command = ["cargo", "build", "--quiet", "--target-dir", str(TARGET), "--manifest-path", str(manifest)]
+    install(command, f"build {manifest.parent.relative_to(ROOT)}")
+    return TARGET / "debug"
+
+
 def install_npm_packages() -> None:
     stamp = EXAMPLES / "node_modules" / ".installed.sha256"
     wanted = hashlib.sha256((EXAMPLES / "package-lock.json").read_bytes()).hexdigest()
@@ -205,7 +213,7 @@ def find_binary(given: str | None) -> pathlib.Path:
             sys.exit(f"there is no server at {binary}")
         return binary
     for profile in ("release", "debug"):
-        binary = TARGET.resolve() / profile / "longwave"
+        binary = TARGET / profile / "longwave"
         if binary.is_file():
             return binary
     sys.exit("no server to run: `cargo build` first, or name one with --bin or LONGWAVE_BIN")

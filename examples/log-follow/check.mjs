@@ -1,4 +1,5 @@
-// Every line of a growing, then rotated, file arrives once and in order: by both publishers, in three readers.
+// Every line of a growing, then rotated, file arrives once and in order: by both publishers, in three readers. Each error
+// among them becomes one alert.
 
 import { appendFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,12 +9,33 @@ import { openBrowser, openPage, photograph, serveFolder } from '../harness/brows
 const FIRST = range(1, 200)
 const SECOND = range(201, 400)
 const ROTATED = range(401, 500)
+const KILLS = 5
 
 check(async () => {
   const pages = { url: await serveFolder('.'), browser: await openBrowser() }
   await follows('./follow.sh', 'by-command', pages)
   await follows('./follow-curl.sh', 'by-curl', pages)
+  await alerts('by-command')
 })
+
+/** Each error becomes one alert, though the program that makes them is killed over and over. */
+async function alerts(topic) {
+  const errors = [...FIRST, ...SECOND, ...ROTATED].filter((line) => line.includes('ERROR'))
+  const run = () => new Program('longwave-example-alerts', [topic, 'alerts', join(folder, 'alerts.cursor')])
+  const alerted = async () => (await readAll('alerts')).events.length
+  for (let kill = 0; kill < KILLS; kill += 1) {
+    const before = await alerted()
+    const killed = run()
+    await until('more alerts', async () => (await alerted()) > before || before === errors.length)
+    await killed.stop('SIGKILL')
+  }
+  const last = run()
+  await arrived('alerts', errors.length)
+  write(join(folder, `${topic}.log`), ['ERROR the last one'])
+  await last.line(/^ERROR the last one$/)
+  const { events } = await readAll('alerts')
+  assert.deepEqual(events.map(({ type, data }) => `${type}: ${data}`), [...errors, 'ERROR the last one'].map((line) => `alert: ${line}`))
+}
 
 async function follows(script, topic, { url, browser }) {
   const log = join(folder, `${topic}.log`)
