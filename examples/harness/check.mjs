@@ -13,6 +13,7 @@ export const HANG_MS = 90_000
 
 const KILL_AFTER_MS = 10_000
 const POLL_MS = 50
+const LINES_TOLD = 40
 
 /** The server that the runner started for this example. */
 export const server = required('LONGWAVE_SERVER')
@@ -69,7 +70,7 @@ export class Program {
     this.#read(this.#child.stderr)
     atEnd(async (failed) => {
       await this.stop()
-      if (failed) console.error(`--- ${this.#name} (${this.code})\n${this.lines.join('\n')}`)
+      if (failed) console.error(`--- ${this.#name} (${this.code})\n${this.lines.slice(-LINES_TOLD).join('\n')}`)
     })
   }
 

@@ -25,8 +25,7 @@ async fn main() -> anyhow::Result<()> {
     else {
         anyhow::bail!("usage: longwave-example-alerts LOG-TOPIC ALERTS-TOPIC CURSOR-FILE");
     };
-    let server =
-        env::var("LONGWAVE_SERVER").unwrap_or_else(|_| "http://127.0.0.1:4480".to_owned());
+    let server = env::var("LONGWAVE_SERVER").unwrap_or_else(|_| "http://127.0.0.1:4480".to_owned());
     forward_errors(&Client::new(server)?, &log, &alerts, &PathBuf::from(cursor)).await
 }
 
