@@ -44,27 +44,19 @@ function connect() {
   socket.on('close', () => setTimeout(connect, RETRY_MS))
 }
 
-function receive(frame) {
-  switch (frame.op) {
-    case 'event':
-      lastId = frame.id
-      console.log(`${frame.data.name}: ${frame.data.text}`)
-      break
-    case 'ack':
-      unconfirmed.delete(frame.ref)
-      leaveWhenConfirmed()
-      break
-    case 'error':
-      unconfirmed.delete(frame.ref)
-      console.error(`-- ${frame.detail}`)
-      leaveWhenConfirmed()
-      break
-    case 'gap':
-      console.log('-- some messages are no longer kept')
-      break
-    case 'end':
-      console.log('-- the room is closed')
-      process.exit(0)
+function receive({ id, data, ack, error, gap, end }) {
+  if (id) {
+    lastId = id
+    console.log(`${data.name}: ${data.text}`)
+  } else if (ack || error) {
+    if (error) console.error(`-- ${error.detail}`)
+    unconfirmed.delete((ack ?? error).ref)
+    leaveWhenConfirmed()
+  } else if (gap) {
+    console.log('-- some messages are no longer kept')
+  } else if (end) {
+    console.log('-- the room is closed')
+    process.exit(0)
   }
 }
 

@@ -51,7 +51,7 @@ async def publish(topic: str, events: AsyncIterator[str]) -> None:
         try:
             response = await client.post(
                 url,
-                params={"end": "done"},
+                params={"format": "json", "end": "done"},
                 headers={"Content-Type": "text/event-stream"},
                 content=(event.encode() async for event in events),
             )

@@ -53,7 +53,10 @@ def publish(topic: str, events: Iterator[bytes]) -> None:
     url = f"{LONGWAVE}/topics/{topic}"
     try:
         response = requests.post(
-            url, params={"end": "done"}, headers={"Content-Type": "text/event-stream"}, data=events
+            url,
+            params={"format": "json", "end": "done"},
+            headers={"Content-Type": "text/event-stream"},
+            data=events,
         )
         response.raise_for_status()
     except Exception:

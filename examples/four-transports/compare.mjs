@@ -100,9 +100,9 @@ function webSocket(url, on) {
     socket.onerror = ({ error }) => reject(error)
     socket.onclose = resolve
     socket.onmessage = ({ data }) => {
-      const frame = JSON.parse(data)
-      if (frame.op === 'event') on.event(frame.data)
-      if (frame.op === 'end') socket.close()
+      const message = JSON.parse(data)
+      if (message.id) on.event(message.data)
+      if (message.end) socket.close()
     }
   })
 }

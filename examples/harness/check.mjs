@@ -224,7 +224,6 @@ export async function readAll(topic) {
 /** One JSON page. */
 export async function readPage(path) {
   const response = await fetch(`${server}/${path}`, { headers: { Accept: 'application/json' } })
-  if (response.status === 204) return { events: [], end: null, status: 204 }
   if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
   return response.json()
 }
