@@ -47,7 +47,8 @@ function connect() {
 function receive({ id, data, ack, error, gap, end }) {
   if (id) {
     lastId = id
-    console.log(`${data.name}: ${data.text}`)
+    const { name = 'someone', text = data } = data ?? {} // anything can be published to a topic
+    console.log(`${name}: ${text}`)
   } else if (ack || error) {
     if (error) console.error(`-- ${error.detail}`)
     unconfirmed.delete((ack ?? error).ref)

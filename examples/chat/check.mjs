@@ -75,7 +75,9 @@ check(async () => {
   script.hush()
   assert.equal(await script.exit(), 0)
   await grace.line(/^Script: two$/)
-  assert.deepEqual(heardBy(grace).slice(-3), [last.at(-1), 'Script: one', 'Script: two'])
+  await publish('chat/lobby', 'plain text')
+  await grace.line(/^someone: plain text$/)
+  assert.deepEqual(heardBy(grace).slice(-4), [last.at(-1), 'Script: one', 'Script: two', 'someone: plain text'])
 })
 
 async function say(page, text) {
