@@ -37,6 +37,8 @@ STOP_SECONDS = 20
 
 
 def main() -> int:
+    # So that whatever was started is also ended when this is.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
     arguments = parse_arguments()
     examples = sorted(p for p in EXAMPLES.iterdir() if p.is_dir() and p.name not in NOT_EXAMPLES and p.name[0] not in "._")
     unknown = set(arguments.names) - {example.name for example in examples}
@@ -103,15 +105,22 @@ def run_check(example: pathlib.Path, environment: dict[str, str]) -> str | None:
     try:
         output, _ = check.communicate(timeout=CHECK_SECONDS)
     except subprocess.TimeoutExpired:
-        # The check ends its own children when it is told to end.
-        check.terminate()
-        try:
-            output, _ = check.communicate(timeout=STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            check.kill()
-            output, _ = check.communicate()
-        return f"{output}\ngave up after {CHECK_SECONDS} s"
+        return f"{end(check)}\ngave up after {CHECK_SECONDS} s"
+    finally:
+        end(check)
     return None if check.returncode == 0 else output
+
+
+def end(process: subprocess.Popen) -> str:
+    """Ends a process that may be running and returns the rest of its output. A check ends its own children first."""
+    if process.poll() is not None:
+        return ""
+    process.terminate()
+    try:
+        return process.communicate(timeout=STOP_SECONDS)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.communicate()[0]
 
 
 class Server:
