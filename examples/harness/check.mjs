@@ -45,8 +45,9 @@ export function atEnd(end) {
 
 async function finish(error) {
   if (error) console.error(error)
-  for (const end of endings.splice(0)) {
-    await end(error).catch((problem) => console.error('while ending:', problem))
+  // The body may still be running, and start something while this ends the rest.
+  while (endings.length > 0) {
+    await endings.shift()(error).catch((problem) => console.error('while ending:', problem))
   }
   process.exit(error ? 1 : 0)
 }
