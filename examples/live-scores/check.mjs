@@ -3,6 +3,14 @@
 import { assert, check, Program, readAll, server } from '../harness/check.mjs'
 import { openBrowser, openPage, photograph, serveFolder } from '../harness/browser.mjs'
 
+/** What seed 7 brings, however fast the minutes pass. */
+const FINALS = [
+  'Ashmere 1:0 Brindle Town',
+  'Corvale 0:2 Dunwick',
+  'Eastmoor 3:1 Fennbridge',
+  'Garrow 1:1 Hollin United',
+]
+
 check(async () => {
   const url = await serveFolder('.')
   const browser = await openBrowser()
@@ -14,16 +22,16 @@ check(async () => {
   const simulation = new Program('node', ['simulate.mjs', '--minute-ms', '20', '--seed', '7'])
   assert.equal(await simulation.exit(), 0)
   const finals = simulation.lines.map((line) => line.match(/^90' final (.+)$/)?.[1]).filter(Boolean)
-  assert.equal(finals.length, 4)
+  assert.deepEqual(finals.sort(), FINALS)
 
   await allFinal(page, 4)
-  assert.deepEqual((await results(page)).sort(), finals.sort())
+  assert.deepEqual((await results(page)).sort(), FINALS)
   await photograph(page)
 
   // One league only, opened after the fact.
   const north = await openPage(browser, url, { league: 'north' })
   await allFinal(north, 2)
-  assert.deepEqual((await results(north)).sort(), finals.filter((line) => /Ashmere|Corvale/.test(line)).sort())
+  assert.deepEqual((await results(north)).sort(), FINALS.filter((line) => /Ashmere|Corvale/.test(line)))
 
   // Only goals, as many as there were, in the order in which they fell.
   const scored = simulation.lines.filter((line) => line.includes("' goal ")).length

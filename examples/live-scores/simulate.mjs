@@ -22,11 +22,11 @@ const CARDS_PER_MINUTE = 0.04
 const { values: options } = parseArgs({
   options: { 'minute-ms': { type: 'string', default: '500' }, seed: { type: 'string', default: '1' } },
 })
-const random = seeded(Number(options.seed))
 
 await Promise.all(MATCHES.map(play))
 
-async function play([league, home, away]) {
+async function play([league, home, away], index) {
+  const random = seeded(Number(options.seed) * MATCHES.length + index)
   const topic = `scores/${league}/${slug(home)}-${slug(away)}`
   const score = [0, 0]
   const tell = (type, minute, more, query = '') => publish(topic + query, type, { league, home, away, minute, score, ...more })
