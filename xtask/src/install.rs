@@ -77,45 +77,35 @@ pub(crate) fn debian(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
     apt_get(&arguments)
 }
 
-/// The packages of a folder's `package-lock.json`, installed under `target/`; the `node_modules` folder.
+/// The packages of a folder's `package-lock.json`, in its `node_modules`.
 ///
 /// # Errors
 /// When npm fails.
-pub(crate) fn npm(folder: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn npm(folder: &Path) -> anyhow::Result<()> {
     let lock = folder.join("package-lock.json");
-    let name = folder.file_name().context("a folder has a name")?;
-    let target = process::root()?.join("target/npm").join(name);
-    let node_modules = target.join("node_modules");
     let wanted = std::fs::read(&lock).with_context(|| lock.display().to_string())?;
-    let installed = node_modules.is_dir()
-        && std::fs::read(target.join("package-lock.json")).is_ok_and(|found| found == wanted);
-    if installed {
-        return Ok(node_modules);
+    let stamp = folder.join("node_modules/.installed-package-lock.json");
+    if std::fs::read(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(());
     }
-    std::fs::create_dir_all(&target)?;
-    std::fs::copy(folder.join("package.json"), target.join("package.json"))?;
-    std::fs::copy(&lock, target.join("package-lock.json"))?;
     let mut command = process::command("npm", ["ci", "--no-audit", "--no-fund"]);
-    command.current_dir(&target);
-    if let Err(error) = process::run(command) {
-        // So that the next run does not take half of it for all.
-        std::fs::remove_dir_all(&target)?;
-        return Err(error);
-    }
-    Ok(node_modules)
+    command.current_dir(folder);
+    process::run(command)?;
+    // Last, so that what was half installed is installed again.
+    Ok(std::fs::write(&stamp, wanted)?)
 }
 
-/// A Python environment under `target/` with what a requirements file lists; its interpreter.
+/// A Python environment under `target/python/` with what a requirements file lists.
 ///
 /// # Errors
 /// When Python or pip fails.
-pub(crate) fn python(name: &str, requirements: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn python(name: &str, requirements: &Path) -> anyhow::Result<()> {
     let environment = process::root()?.join("target/python").join(name);
     let interpreter = environment.join("bin/python");
     let stamp = environment.join("requirements.txt");
     let wanted = std::fs::read(requirements).with_context(|| requirements.display().to_string())?;
     if std::fs::read(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(interpreter);
+        return Ok(());
     }
     let mut create = process::command("python3", ["-m", "venv", "--clear"]);
     create.arg(&environment);
@@ -126,8 +116,7 @@ pub(crate) fn python(name: &str, requirements: &Path) -> anyhow::Result<PathBuf>
     install.arg(requirements);
     process::run(install)?;
     // Last, so that what was half installed is installed again.
-    std::fs::write(&stamp, wanted)?;
-    Ok(interpreter)
+    Ok(std::fs::write(&stamp, wanted)?)
 }
 
 fn is_root() -> anyhow::Result<bool> {

@@ -52,7 +52,7 @@ pub(crate) fn no_std() -> anyhow::Result<Tally> {
 }
 
 pub(crate) fn unit() -> anyhow::Result<Tally> {
-    nextest("not package(longwave-e2e)", &[])
+    nextest("not package(longwave-e2e)")
 }
 
 pub(crate) fn doctest() -> anyhow::Result<Tally> {
@@ -66,7 +66,7 @@ pub(crate) fn doctest() -> anyhow::Result<Tally> {
 }
 
 pub(crate) fn crash() -> anyhow::Result<Tally> {
-    nextest(CRASH_TESTS, &[])
+    nextest(CRASH_TESTS)
 }
 
 pub(crate) fn clients() -> anyhow::Result<Tally> {
@@ -79,13 +79,9 @@ pub(crate) fn clients() -> anyhow::Result<Tally> {
         ("npm", "npm"),
         ("python3", "python3-venv"),
     ])?;
-    let node_modules = install::npm(Path::new("tests/clients"))?;
-    let python = install::python("e2e", Path::new("tests/clients/requirements.txt"))?;
-    let environment = [
-        ("LONGWAVE_E2E_NODE_MODULES", node_modules.into_os_string()),
-        ("LONGWAVE_E2E_PYTHON", python.into_os_string()),
-    ];
-    nextest("package(longwave-e2e) and not test(/^crash::/)", &environment)
+    install::npm(Path::new("tests/clients"))?;
+    install::python("clients", Path::new("tests/clients/requirements.txt"))?;
+    nextest("package(longwave-e2e) and not test(/^crash::/)")
 }
 
 /// `cargo xtask crash`: the crash test alone, longer or with the seed of a run that failed.
@@ -112,16 +108,14 @@ pub(crate) fn crash_run(arguments: &[String]) -> anyhow::Result<ExitCode> {
 
 /// Runs the tests that a filter selects. Features are the whole workspace's, so every filter shares one build, and
 /// the server that the end-to-end tests start is the one of this source.
-fn nextest(filter: &str, environment: &[(&str, std::ffi::OsString)]) -> anyhow::Result<Tally> {
+fn nextest(filter: &str) -> anyhow::Result<Tally> {
     install::cargo_tool("cargo-nextest", install::CARGO_NEXTEST_VERSION)?;
     let junit = Path::new("target/nextest/default/junit.xml");
     match std::fs::remove_file(junit) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
-    let mut command = nextest_command(filter);
-    command.envs(environment.iter().map(|(name, value)| (name, value)));
-    let succeeded = process::run(command);
+    let succeeded = process::run(nextest_command(filter));
     let report = std::fs::read_to_string(junit);
     match (succeeded, report) {
         (succeeded, Ok(report)) => {
