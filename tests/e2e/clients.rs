@@ -140,7 +140,7 @@ async fn publish_round(publisher: &mut Publisher, rng: &mut fastrand::Rng) {
 
 const TOPIC: &str = "rooms/caf%C3%A9";
 /// Clients come back soon, so that many cuts take little time.
-const SETTINGS: &[(&str, &str)] = &[("--retry-ms", "200"), ("--retry-jitter-ms", "100")];
+const SETTINGS: &[(&str, &str)] = &[("--retry", "200ms"), ("--retry-jitter", "100ms")];
 const CUTS_PER_CLIENT: usize = 6;
 const CUTS_BEHIND_PROXY: usize = 8;
 const ROUNDS_MIN: usize = 30;
