@@ -13,14 +13,15 @@ from report import report_done, report_event
 
 CLIENT = "httpx-sse"
 READ_TIMEOUT_SECONDS = 60
+# Until the server has said how long.
+RECONNECTION_DELAY_MS = 200
 
 
 def main(url):
     last_event_id = ""
-    reconnection_delay_ms = 0
+    reconnection_delay_ms = RECONNECTION_DELAY_MS
     with httpx.Client(timeout=httpx.Timeout(10, read=READ_TIMEOUT_SECONDS)) as client:
         while True:
-            time.sleep(reconnection_delay_ms / 1000)
             headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
             try:
                 with connect_sse(client, "GET", url, params={"after": "first"}, headers=headers) as source:
@@ -36,6 +37,7 @@ def main(url):
                             report_event(CLIENT, event.id, event.event, event.data)
             except httpx.TransportError as error:
                 print(f"{CLIENT}: {error!r}, goes on after {last_event_id!r}", file=sys.stderr)
+            time.sleep(reconnection_delay_ms / 1000)
 
 
 main(sys.argv[1])

@@ -159,7 +159,7 @@ impl Follower {
         delivered: &mut BTreeMap<&'static str, Vec<Received>>,
         done: &mut usize,
     ) -> anyhow::Result<()> {
-        let stdout = self.process.child().stdout.take().context("its output was taken before")?;
+        let stdout = self.process.take_output().context("its output was taken before")?;
         let mut lines = BufReader::new(stdout).lines();
         while let Some(line) = lines.next_line().await? {
             let value: Value =

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use anyhow::Context as _;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 
 /// A running program. It is killed when this is dropped. What it says goes to a file that failures show.
 #[derive(Debug)]
@@ -17,14 +17,26 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program. Standard error, and standard output where the caller has not taken it, go to `log`.
+    /// Starts a program with nothing to read. Its standard error goes to `log`.
     ///
     /// # Errors
     /// When it can't be started.
-    pub fn start(mut command: Command, log: &Path) -> anyhow::Result<Process> {
+    pub fn start(command: Command, log: &Path) -> anyhow::Result<Process> {
+        Process::start_reading(Stdio::null(), command, log)
+    }
+
+    /// Starts a program that reads from `input`. Its standard error goes to `log`.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_reading(
+        input: Stdio,
+        mut command: Command,
+        log: &Path,
+    ) -> anyhow::Result<Process> {
         let program = command.as_std().get_program().to_string_lossy().into_owned();
         let file = File::options().create(true).append(true).open(log)?;
-        command.stdin(Stdio::null()).stderr(file).kill_on_drop(true);
+        command.stdin(input).stderr(file).kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("{program} can't be started"))?;
         Ok(Process { child, log: log.to_owned() })
     }
@@ -63,8 +75,9 @@ impl Process {
         lines.into_iter().skip(skipped).collect::<Vec<_>>().join("\n")
     }
 
-    pub(crate) fn child(&mut self) -> &mut Child {
-        &mut self.child
+    /// What it writes to standard output, if its command pipes that. `None` from the second call on.
+    pub fn take_output(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
     }
 }
 

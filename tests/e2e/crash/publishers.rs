@@ -101,9 +101,7 @@ impl Publisher {
         let ballast = self.ballast();
         let key = mark.to_string().replace(' ', "-");
         let url = format!("{}/topics/{}", self.server, mark.topic());
-        let request = || {
-            client.post(&url).header("Idempotency-Key", &key).body(mark.text(ballast))
-        };
+        let request = || client.post(&url).header("Idempotency-Key", &key).body(mark.text(ballast));
         let mut id = None;
         let mut tries_left = self.rng.u32(1..=KEY_USES_MAX);
         while tries_left > 0 {
@@ -157,7 +155,7 @@ impl Publisher {
         }
     }
 
-    async fn pause_after_loss(&mut self) -> anyhow::Result<()> {
+    async fn pause_after_loss(&self) -> anyhow::Result<()> {
         self.book.unanswered(self.kind);
         tokio::time::sleep(RETRY_PAUSE).await;
         Ok(())
