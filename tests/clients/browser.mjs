@@ -83,7 +83,7 @@ async function followByWebSocket(context, url) {
           let reported = Promise.resolve();
           socket.addEventListener("message", ({ data }) => {
             reported = report(data);
-            if (JSON.parse(data).op === "end") socket.close();
+            if (JSON.parse(data).end) socket.close();
           });
           socket.addEventListener("close", () => reported.then(resolve));
         }),

@@ -16,7 +16,12 @@ export function reportDone(client, by) {
 /** One message of the `longwave.v1` subprotocol; returns what is to be remembered of it. */
 export function reportMessage(client, text) {
   const message = JSON.parse(text);
-  if (message.op === "end") return { ended: true };
-  reportEvent(client, message.op === undefined ? message : { ...message, type: message.type ?? `op ${message.op}` });
-  return { cursor: message.id };
+  if (message.end) return { ended: true };
+  if (message.id) {
+    reportEvent(client, message);
+    return { cursor: message.id };
+  }
+  // A gap, or whatever else: nothing of that is expected where it is compared.
+  reportEvent(client, { type: Object.keys(message).join(), data: message });
+  return {};
 }
