@@ -21,20 +21,23 @@ async fn a_followed_log_file_reaches_every_client_once_and_in_order_through_rest
     let mut server = LongwaveServer::start(SETTINGS).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mut followers = JoinSet::new();
+    let mut progress = Vec::new();
     for kind in FollowerKind::ALL {
         let bases = vec![server.url(); kind.clients().len()];
         let follower = Follower::start(kind, &bases, TOPIC, folder.path()).unwrap();
+        progress.push((kind, follower.progress()));
         followers.spawn(async move { (kind, follower.finish().await) });
     }
     let mut file = LogFile::create(&folder.path().join("app.log"));
     let (mut tail, mut publish) = follow_file(&server, folder.path());
 
     for _ in 0..RESTARTS {
-        let before = newest_id(&server).await;
-        // So that each life of the server sees something of it, and each death is in the middle of something.
-        while newest_id(&server).await == before {
-            file.append_lines(&mut rng);
-            tokio::time::sleep(POLL_INTERVAL).await;
+        // So that each life of the server sees something of everybody, and each death is in the middle of something.
+        file.append_lines(&mut rng);
+        for (kind, delivered) in &mut progress {
+            let enough = delivered.wait_for(|count| *count >= file.lines.len());
+            let in_time = matches!(tokio::time::timeout(HANG_LIMIT, enough).await, Ok(Ok(_)));
+            assert!(in_time, "{kind:?} stopped at {}", *delivered.borrow());
         }
         for _ in 0..rng.usize(1..30) {
             file.append_lines(&mut rng);
@@ -109,10 +112,6 @@ fn follow_file(server: &LongwaveServer, folder: &Path) -> (Process, Process) {
     command.stdout(File::create(folder.join("publish.out")).unwrap());
     let publish = Process::start_reading(input, command, &folder.join("publish.log")).unwrap();
     (tail, publish)
-}
-
-async fn newest_id(server: &LongwaveServer) -> Option<String> {
-    Some(newest(server).await?["id"].as_str()?.to_owned())
 }
 
 async fn newest(server: &LongwaveServer) -> Option<serde_json::Value> {

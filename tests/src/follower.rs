@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
+use tokio::sync::watch;
 
 use crate::{HANG_LIMIT, Process, Received, View, binary, repository};
 
@@ -106,6 +107,8 @@ pub enum Transport {
 pub struct Follower {
     kind: FollowerKind,
     process: Process,
+    /// How many events the slowest of its clients delivered.
+    progress: watch::Sender<usize>,
 }
 
 impl Follower {
@@ -126,7 +129,13 @@ impl Follower {
         }
         command.stdout(Stdio::piped());
         let process = Process::start(command, &logs.join(format!("{kind:?}.log")))?;
-        Ok(Follower { kind, process })
+        Ok(Follower { kind, process, progress: watch::Sender::new(0) })
+    }
+
+    /// How many events the slowest of its clients has delivered so far. Moves while [`Follower::finish`] is awaited.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<usize> {
+        self.progress.subscribe()
     }
 
     /// Waits until it ends by itself, and returns what each of its clients delivered.
@@ -172,6 +181,8 @@ impl Follower {
                 *done += 1;
             } else {
                 events.push(serde_json::from_value(value)?);
+                let slowest = delivered.values().map(Vec::len).min();
+                self.progress.send_replace(slowest.unwrap_or(0));
             }
         }
         Ok(())
