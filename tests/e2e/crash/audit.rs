@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use longwave_e2e::HANG_LIMIT;
 use serde_json::Value;
 
-use super::book::{Book, Inner};
+use super::book::{Book, Inner, Last};
 use super::mark::{CHURN_EVENTS_MAX, CHURN_PREFIX, CHURN_TOPICS, KEPT_PREFIX, Kind, Mark};
 
 /// How much of the log is read again.
@@ -33,6 +33,8 @@ pub(super) struct Auditor {
     /// All of the topics that keep everything, in the log's order.
     kept: Vec<Logged>,
     places: HashMap<Mark, usize>,
+    /// Position of the newest event of the other topics.
+    churn_last: u64,
     /// How many of each reader's events were found in the log.
     checked: HashMap<usize, usize>,
 }
@@ -51,13 +53,15 @@ impl Auditor {
             server: server.to_owned(),
             kept: Vec::new(),
             places: HashMap::new(),
+            churn_last: 0,
             checked: HashMap::new(),
         })
     }
 
-    /// Position of the newest event of any kept topic.
-    pub(super) fn last_id(&self) -> u64 {
-        self.kept.last().and_then(|logged| position(&logged.id).ok()).unwrap_or(0)
+    /// Where the newest events were when it last looked.
+    pub(super) fn last(&self) -> anyhow::Result<Last> {
+        let newest = self.kept.last().context("the log is empty")?;
+        Ok(Last { kept: position(&newest.id)?, churn: self.churn_last })
     }
 
     /// Checks everything that the module promises, while publishing goes on.
@@ -87,6 +91,9 @@ impl Auditor {
             let topic = format!("{CHURN_PREFIX}{topic}");
             let logged = self.read(&format!("/topics/{topic}?"), "first").await?;
             check_churn(&topic, &logged, &acknowledged)?;
+            if let Some(newest) = logged.last() {
+                self.churn_last = self.churn_last.max(position(&newest.id)?);
+            }
             churn.insert(topic, logged);
         }
         self.check_seen(&seen, book, &churn)

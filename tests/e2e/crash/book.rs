@@ -15,7 +15,7 @@ pub(super) struct Book {
     inner: Mutex<Inner>,
     acknowledged: AtomicUsize,
     stopped: AtomicBool,
-    last_id: OnceLock<String>,
+    last: OnceLock<Last>,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +30,15 @@ pub(super) struct Inner {
     unanswered: HashMap<Kind, u64>,
     /// How often a key was used again and gave the same id.
     pub(super) duplicates: u64,
+}
+
+/// Positions of the newest events, when no more are published.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Last {
+    /// Of the topics that keep everything.
+    pub(super) kept: u64,
+    /// Of the others.
+    pub(super) churn: u64,
 }
 
 /// What one reader saw.
@@ -95,14 +104,15 @@ impl Book {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// Readers end when they saw the event with this id, or a later one.
-    pub(super) fn finish(&self, last_id: u64) {
+    /// Readers end when they saw the last event of their topics.
+    pub(super) fn finish(&self, last: Last) {
         // The first to say it is the only one.
-        let _ = self.last_id.set(last_id.to_string());
+        let _ = self.last.set(last);
     }
 
-    pub(super) fn is_finished_at(&self, position: u64) -> bool {
-        let last: Option<u64> = self.last_id.get().and_then(|last| last.parse().ok());
+    /// Whether a reader of kept topics, or of the others, that is at `position` has seen all.
+    pub(super) fn is_finished_at(&self, position: u64, kept: bool) -> bool {
+        let last = self.last.get().map(|last| if kept { last.kept } else { last.churn });
         last.is_some_and(|last| position >= last)
     }
 

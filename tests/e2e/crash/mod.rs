@@ -15,6 +15,7 @@ mod readers;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use longwave_e2e::{HANG_LIMIT, LongwaveServer, POLL_INTERVAL};
 use tokio::task::JoinSet;
 
@@ -67,14 +68,15 @@ async fn run(server: &mut LongwaveServer, crashes: u64, seed: u64) -> anyhow::Re
         ended??;
     }
     auditor.audit(&book, audit::Depth::All).await?;
-    book.finish(auditor.last_id());
+    book.finish(auditor.last()?);
     let finished = async {
         while let Some(ended) = readers.join_next().await {
             ended??;
         }
         anyhow::Ok(())
     };
-    tokio::time::timeout(HANG_LIMIT, finished).await??;
+    let in_time = tokio::time::timeout(HANG_LIMIT, finished).await;
+    in_time.with_context(|| format!("a reader never saw the end: {}", book.summary()))??;
     auditor.audit_readers_are_complete(&book)?;
     println!("at the end: {}", book.summary());
     book.require_variety()

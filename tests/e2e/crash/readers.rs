@@ -68,7 +68,7 @@ enum Framing {
 impl Reader {
     async fn run(mut self) -> anyhow::Result<()> {
         let client = Client::builder().timeout(HANG_LIMIT).no_proxy().build()?;
-        while !self.book.is_finished_at(self.position) {
+        while !self.book.is_finished_at(self.position, self.kept) {
             let request = client.get(&self.url).query(&[("after", &self.cursor)]);
             match self.framing {
                 Framing::EventStream => self.stream(request).await?,
@@ -96,7 +96,7 @@ impl Reader {
                     other => anyhow::bail!("{other} in a stream without: {}", event.data()),
                 }
             }
-            if self.book.is_finished_at(self.position) {
+            if self.book.is_finished_at(self.position, self.kept) {
                 break;
             }
         }
