@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use longwave_core::{DedupWindow, Ledger, Seq, UnixMillis};
+use hashbrown::HashMap;
+use longwave_core::{DedupWindow, Ledger, Seq, TopicName, UnixMillis};
 
 use super::file::{Directory, Header, HeaderError, Identity, SegmentFile};
 use super::options::OpenError;
@@ -52,17 +53,23 @@ pub(super) fn recover(dir: &Directory, now: UnixMillis) -> Result<Recovered, Ope
     if let Some(first) = bases.first() {
         state.ledger.forget_through(Seq(first.0.saturating_sub(1)));
     }
+    let mut met = HashMap::new();
     for (i, (head, scan)) in heads.into_iter().zip(scans).enumerate() {
         let next_base = bases.get(i + 1).copied();
         state
-            .adopt(head, scan, next_base)
+            .adopt(head, scan, next_base, &mut met)
             .map_err(|(file, source)| OpenError::Io { file, source })?;
     }
     if !is_closed {
         state.ledger.replay_position(reserved, UnixMillis(0));
     }
+    state.replay_newest_removed(&met);
     state.count_retained();
     state.committed = state.ledger.last();
+    // What had been removed by these rules before is removed again, unless it is gone.
+    for name in state.ledger.configured_topics() {
+        state.trim_topic(&name, now);
+    }
 
     let active_is_usable = state.segments.back().is_some_and(|segment| {
         !segment.is_rewritten
@@ -106,6 +113,7 @@ impl State {
         head: Head,
         scan: Scan,
         next_base: Option<Seq>,
+        met: &mut HashMap<TopicName, Seq>,
     ) -> Result<(), (PathBuf, io::Error)> {
         let path = head.file.path.clone();
         let (end, mut bytes) = (u64::from(scan.end), head.bytes);
@@ -138,7 +146,7 @@ impl State {
         }
         self.corruptions += damages.len() as u64;
         damages.retain(|damage| damage.first <= damage.last);
-        self.replay(&scan);
+        self.replay(&scan, &damages, met);
         self.ledger.replay_position(scan.last.0, scan.last.1);
         let header = head.header;
         let forgotten = header.map_or(Seq::ZERO, |header| header.forgotten);
@@ -159,23 +167,59 @@ impl State {
         Ok(())
     }
 
-    fn replay(&mut self, scan: &Scan) {
-        let ledger = &mut self.ledger;
+    /// Replays a segment. `met` is the newest event of each topic that was met so far.
+    ///
+    /// Each event names the one before it. Where that one was not met, it was removed, and so was all before it; what
+    /// may still lie in older segments is there only because those were not worth rewriting.
+    fn replay(&mut self, scan: &Scan, damages: &[Damage], met: &mut HashMap<TopicName, Seq>) {
+        let mut met_here: Vec<Option<Seq>> =
+            scan.index.topics().iter().map(|name| met.get(name).copied()).collect();
         for item in &scan.items {
             let (Item::Event { topic, .. }
             | Item::Settings { topic, .. }
             | Item::Deletion { topic, .. }
             | Item::Key { topic, .. }) = item;
             let Some(name) = scan.index.topic_name(*topic) else { continue };
+            let Some(last_met) = met_here.get_mut(*topic as usize) else { continue };
             match item {
                 Item::Event { seq, before, end, .. } => {
-                    ledger.replay_event(name, *seq, *before, *end);
+                    self.ledger.replay_event(name, *seq, *before, *end);
+                    let behind = last_met.replace(*seq).unwrap_or_default();
+                    if behind < *before && !self.is_damaged(behind, *before, damages) {
+                        self.ledger.replay_removal(name, *before);
+                    }
                 }
                 Item::Settings { seq, snapshot, .. } => {
-                    ledger.replay_snapshot(name, *seq, (**snapshot).clone());
+                    self.ledger.replay_snapshot(name, *seq, (**snapshot).clone());
                 }
-                Item::Deletion { seq, .. } => ledger.replay_deletion(name, *seq),
-                Item::Key { key, .. } => ledger.replay_key(name, key.0.clone(), key.1),
+                Item::Deletion { seq, .. } => {
+                    self.ledger.replay_deletion(name, *seq);
+                    *last_met = None;
+                }
+                Item::Key { key, .. } => self.ledger.replay_key(name, key.0.clone(), key.1),
+            }
+        }
+        for (name, last_met) in scan.index.topics().iter().zip(met_here) {
+            match last_met {
+                Some(seq) => met.insert(name.clone(), seq),
+                None => met.remove(name),
+            };
+        }
+    }
+
+    /// Whether an event in `(after, through]` may be missing because the disk lost it.
+    fn is_damaged(&self, after: Seq, through: Seq, newest: &[Damage]) -> bool {
+        let older = self.segments.iter().flat_map(|segment| &segment.damages);
+        older.chain(newest).any(|damage| damage.last > after && damage.first <= through)
+    }
+
+    /// The same where the events that were removed are a topic's newest: its settings know of them.
+    fn replay_newest_removed(&mut self, met: &HashMap<TopicName, Seq>) {
+        for name in self.ledger.configured_topics() {
+            let last = self.ledger.topic(&name).map_or(Seq::ZERO, |topic| topic.last);
+            let behind = met.get(&name).copied().unwrap_or_default();
+            if behind < last && !self.is_damaged(behind, last, &[]) {
+                self.ledger.replay_removal(&name, last);
             }
         }
     }
