@@ -6,6 +6,7 @@
     reason = "clippy allows these in test functions only, and helpers are called by nothing else"
 )]
 
+mod descriptors;
 mod errors;
 mod limits;
 mod manage;
