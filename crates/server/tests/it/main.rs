@@ -11,6 +11,7 @@ mod cli_restart;
 mod cli_serve;
 mod cli_tools;
 mod client_real;
+mod descriptors;
 mod errors;
 mod limits;
 mod manage;
