@@ -1,5 +1,7 @@
 //! `longwave tail`: prints events as they come, through lost connections and restarts of the server.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
 use futures_util::StreamExt as _;
 use longwave_client::{
@@ -163,16 +165,19 @@ fn json_line(event: &Event) -> Vec<u8> {
     };
     let line = match event.data.as_text().filter(is_envelope) {
         Some(envelope) => envelope.replace('\n', " "),
-        None => json!({
-            "id": event.id,
-            "topic": event.topic,
-            "type": event.event_type,
-            "data": match &event.data {
-                Data::Text(text) => text.as_str().into(),
-                Data::Binary(bytes) => Value::from(bytes.to_vec()),
-            },
-        })
-        .to_string(),
+        None => {
+            let mut envelope = json!({
+                "id": event.id,
+                "topic": event.topic,
+                "type": event.event_type,
+                "data": event.data.as_text(),
+            });
+            if let Data::Binary(bytes) = &event.data {
+                envelope["data"] = BASE64.encode(bytes).into();
+                envelope["encoding"] = "base64".into();
+            }
+            envelope.to_string()
+        }
     };
     (line + "\n").into_bytes()
 }
