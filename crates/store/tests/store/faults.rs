@@ -5,9 +5,10 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use longwave_core::{Config, LogRetention, Seq};
+use longwave_core::{Config, Durability, LogRetention, Seq};
 use longwave_store::{
-    AppendError, ConfigureError, DeleteError, Fault, Faults, LogState, Start, Step,
+    AppendError, CommitFeed, ConfigureError, DeleteError, Fault, Faults, Log, LogState, SegmentLog,
+    Start, Step,
 };
 use tempfile::TempDir;
 
@@ -349,4 +350,89 @@ async fn a_rewrite_that_fails_leaves_the_log_as_it_was() {
         assert!(fixture.log.status().bytes < bytes, "the next round succeeds");
         assert_eq!(fixture.read(&["*"], 0).await, before);
     }
+}
+
+#[tokio::test]
+async fn only_what_asks_for_the_disk_waits_for_it() {
+    let syncs = Arc::new(Mutex::new(0));
+    let dir = tempfile::tempdir().unwrap();
+    let clock = TestClock::default();
+    let mut options = options(dir.path(), &clock, ENDLESS);
+    let counted = Arc::clone(&syncs);
+    options.faults = Faults::new(move |step| {
+        *counted.lock().unwrap() += u32::from(step == Step::Sync);
+        None
+    });
+    let fixture = Fixture::open(options, clock);
+    let count = || *syncs.lock().unwrap();
+    let memory = Config { durability: Durability::Memory, ..Config::default() };
+    fixture.configure("m", memory).await;
+    assert_eq!(count(), 1);
+    // The first one reserves positions.
+    fixture.publish("m", "").await;
+    assert_eq!(count(), 2);
+    for _ in 0..20 {
+        fixture.publish("m", "").await;
+    }
+    assert_eq!(count(), 2);
+    fixture.publish("d", "").await;
+    assert_eq!(count(), 3);
+    // What is in memory only gets to the disk when there is time.
+    fixture.publish("m", "").await;
+    fixture.retain().await;
+    assert_eq!(count(), 4);
+}
+
+#[tokio::test]
+async fn damage_found_while_rewriting_is_told_and_nothing_else_is_lost() {
+    let plan = Plan::default();
+    let fixture = open(&plan);
+    fixture.configure("few", Config { max_events: Some(1), ..Config::default() }).await;
+    fixture.publish("kept", "one of two").await;
+    fixture.publish("kept", "two of two").await;
+    for _ in 0..4 {
+        fixture.publish("few", &"x".repeat(40_000)).await;
+    }
+    let path = &segments(dir(&fixture))[0];
+    let bytes = fs::read(path).unwrap();
+    let at = bytes.windows(10).position(|window| window == b"one of two").unwrap();
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"O", at as u64).unwrap();
+    fixture.retain().await;
+    assert_eq!(fixture.log.status().corruptions, 1);
+    assert_eq!(fixture.read(&["kept"], 1).await, (Some(2), vec!["kept@3=two of two".to_owned()]));
+    fixture.retain().await;
+    assert_eq!(fixture.log.status().corruptions, 1, "it is found once");
+    let fixture = fixture.reopen(ENDLESS).await;
+    assert_eq!(fixture.read(&["kept"], 1).await, (Some(2), vec!["kept@3=two of two".to_owned()]));
+    assert_eq!(fixture.log.status().corruptions, 1);
+}
+
+#[tokio::test]
+async fn a_log_waits_for_whoever_reads_its_feed() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = TestClock::default();
+    let (log, mut feed) = SegmentLog::open(options(dir.path(), &clock, ENDLESS)).unwrap();
+    let appended = Arc::clone(&log);
+    let writer = tokio::spawn(async move {
+        let log = appended;
+        for i in 0..CommitFeed::COMMITS_MAX + 10 {
+            log.append(publish("a", [text(&i.to_string())])).await.unwrap();
+        }
+        log.close().await;
+    });
+    let ahead = CommitFeed::COMMITS_MAX as u64 + 1;
+    while log.committed() < Seq(ahead) {
+        tokio::task::yield_now().await;
+    }
+    assert!(!writer.is_finished());
+    let mut next = 1;
+    while let Some(commit) = within(feed.next()).await {
+        for event in commit.events {
+            assert_eq!(event.seq, Seq(next));
+            next += 1;
+        }
+    }
+    assert_eq!(next, CommitFeed::COMMITS_MAX as u64 + 11);
+    within(writer).await.unwrap();
 }
