@@ -33,16 +33,19 @@ fn main() -> Result<()> {
     let many = tempfile::tempdir_in(&dir)?;
     runtime.block_on(fill(many.path()))?;
     let mut topic_read = Vec::new();
+    let mut grown = Vec::new();
     for _ in 0..RUNS {
-        let (open, read) = runtime.block_on(reopen(many.path()))?;
-        reopened.push(open.as_secs_f64() * 1000.0);
-        topic_read.push(read.as_secs_f64() * 1e6);
+        let reopening = runtime.block_on(reopen(many.path()))?;
+        reopened.push(reopening.open.as_secs_f64() * 1000.0);
+        topic_read.push(reopening.read.as_secs_f64() * 1e6);
+        grown.push(reopening.live_mib);
     }
     let median_of = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied().unwrap_or_default()
     };
     writeln!(out, "reopening 100,000 topics of 10 events:  {:>9.0} ms", median_of(reopened))?;
+    writeln!(out, "memory of that log when it is open:     {:>9.0} MiB", median_of(grown))?;
     writeln!(out, "reading one of those topics whole:      {:>9.0} us", median_of(topic_read))?;
     Ok(())
 }
@@ -115,7 +118,14 @@ async fn fill(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn reopen(dir: &Path) -> Result<(Duration, Duration)> {
+struct Reopening {
+    open: Duration,
+    read: Duration,
+    live_mib: f64,
+}
+
+async fn reopen(dir: &Path) -> Result<Reopening> {
+    let before = resident_mib()?;
     let start = Instant::now();
     let log = open(dir)?;
     let opened = start.elapsed();
@@ -131,8 +141,17 @@ async fn reopen(dir: &Path) -> Result<(Duration, Duration)> {
     let page = log.read(query).await?;
     let read = start.elapsed();
     assert_eq!(page.events.len(), 10);
+    let live_mib = resident_mib()? - before;
     log.close().await;
-    Ok((opened, read))
+    Ok(Reopening { open: opened, read, live_mib })
+}
+
+/// How much memory this process takes, file pages of its program left out.
+fn resident_mib() -> Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib: u32 = line.unwrap_or_default().trim().trim_end_matches(" kB").parse()?;
+    Ok(f64::from(kib) / 1024.0)
 }
 
 fn open(dir: &Path) -> Result<Arc<SegmentLog>> {

@@ -60,6 +60,8 @@ pub(super) fn identify(dir: &Directory, heads: &[Head]) -> Result<Identity, Open
         Err(error) => return Err(io_error(error)),
     };
     let identity = match meta {
+        // Its positions would begin anew, so ids of before must not match: it gets another epoch.
+        Ok(_) if heads.is_empty() => Identity::random().map_err(io_error)?,
         Ok(identity) => return Ok(identity),
         Err(HeaderError::Version(version)) => {
             return Err(OpenError::Version { file: path, version });

@@ -117,15 +117,15 @@ impl State {
         met: &mut HashMap<TopicName, Seq>,
     ) -> Result<(), (PathBuf, io::Error)> {
         let path = head.file.path.clone();
-        let (end, mut bytes) = (u64::from(scan.end), head.bytes);
-        if next_base.is_none() && bytes != end {
+        let (whole, mut bytes) = (u64::from(scan.end), head.bytes);
+        if next_base.is_none() && bytes != whole {
             tracing::warn!(
-                file = %path.display(), from = end, to = bytes,
+                file = %path.display(), from = whole, to = bytes,
                 "cut off what was being written when the log went down"
             );
-            let cut = head.file.file.set_len(end).and_then(|()| head.file.file.sync_all());
+            let cut = head.file.file.set_len(whole).and_then(|()| head.file.file.sync_all());
             cut.map_err(|error| (path.clone(), error))?;
-            bytes = end;
+            bytes = whole;
         }
         let mut damages: Vec<Damage> = scan
             .damages
@@ -135,6 +135,15 @@ impl State {
                 Damage { first: before.next(), last, topic: None }
             })
             .collect();
+        let end = head.header.map_or(Seq::ZERO, |header| header.end).max(scan.last.0);
+        // Segments follow each other without a break, but for positions that were reserved when the log went down.
+        if let Some(next) = next_base
+            && next > end.next()
+            && next > scan.reserved.next()
+            && damages.last().is_none_or(|damage| damage.last < Seq(next.0 - 1))
+        {
+            damages.push(Damage { first: end.next(), last: Seq(next.0 - 1), topic: None });
+        }
         if head.header.is_none() {
             tracing::error!(file = %path.display(), "the head of a segment is damaged");
             self.corruptions += 1;
