@@ -85,8 +85,8 @@ impl Shared {
 }
 
 impl SegmentLog {
-    /// Opens the log in a directory, or begins one there, and tells its feed. Reads all of the log, which takes about a
-    /// second a gigabyte.
+    /// Opens the log in a directory, or begins one there, and tells its feed. Reads all of the log, which takes a few
+    /// seconds a gigabyte.
     ///
     /// # Errors
     /// [`OpenError`], which names the file and what to do about it.

@@ -118,14 +118,17 @@ impl State {
     ) -> Result<(), (PathBuf, io::Error)> {
         let path = head.file.path.clone();
         let (whole, mut bytes) = (u64::from(scan.end), head.bytes);
-        if next_base.is_none() && bytes != whole {
-            tracing::warn!(
-                file = %path.display(), from = whole, to = bytes,
-                "cut off what was being written when the log went down"
-            );
-            let cut = head.file.file.set_len(whole).and_then(|()| head.file.file.sync_all());
-            cut.map_err(|error| (path.clone(), error))?;
-            bytes = whole;
+        if next_base.is_none() {
+            if bytes != whole {
+                tracing::warn!(
+                    file = %path.display(), from = whole, to = bytes,
+                    "cut off what was being written when the log went down"
+                );
+                head.file.file.set_len(whole).map_err(|error| (path.clone(), error))?;
+                bytes = whole;
+            }
+            // A process that was killed may have written what it never waited for; it is about to be shown.
+            head.file.file.sync_all().map_err(|error| (path.clone(), error))?;
         }
         let mut damages: Vec<Damage> = scan
             .damages
