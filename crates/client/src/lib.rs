@@ -18,6 +18,7 @@ mod reconnect;
 mod refusal;
 mod stream;
 mod subscribe;
+mod topics;
 
 pub use client::{Client, ClientBuilder, ClientError, InvalidTopic};
 pub use decode::DecodeItemError;
@@ -30,3 +31,6 @@ pub use refusal::Refusal;
 pub use reqwest::Url;
 pub use stream::EventStream;
 pub use subscribe::{Framing, Start, Subscribe, SubscribeError};
+pub use topics::{
+    Durability, TopicConfig, TopicEnd, TopicInfo, TopicsError, TopicsPage, TopicsQuery,
+};

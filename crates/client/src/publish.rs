@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
 use http::HeaderName;
 use http::header::{CONTENT_TYPE, IF_MATCH};
 use reqwest::{Method, RequestBuilder, Url};
@@ -46,26 +45,6 @@ impl Client {
     /// Ends a topic without another event: readers are told, and stop.
     pub fn end(&self, topic: impl Into<String>, reason: EndReason) -> Publish {
         self.publish(topic, Body { messages: Messages::Batch(Vec::new()) }).end(reason)
-    }
-
-    /// Publishes messages as they come, in one request that lasts as long as they do.
-    ///
-    /// Each is in the log as soon as the server has read it. Nothing is retried: after an error, what was not yet in
-    /// the log is lost. Where that matters, use a [`Publisher`](crate::Publisher).
-    ///
-    /// # Errors
-    /// [`PublishError`]. The messages before the error may have been published.
-    pub async fn publish_stream<S>(&self, topic: &str, messages: S) -> Result<Receipt, PublishError>
-    where
-        S: Stream<Item = Message> + Send + 'static,
-    {
-        let frames = messages
-            .map(|message| message.to_frame().map(Bytes::from).ok_or(PublishError::EventType));
-        let request = self
-            .request(Method::POST, self.topic_url(topic)?)
-            .header(CONTENT_TYPE, longwave_sse::MEDIA_TYPE)
-            .body(reqwest::Body::wrap_stream(frames));
-        answer(request).await
     }
 }
 
@@ -140,9 +119,9 @@ pub enum PublishError {
     /// The topic can't be one.
     #[error(transparent)]
     Topic(#[from] InvalidTopic),
-    /// An event type holds a line break, which a stream can't carry.
-    #[error("an event type can't hold a line break")]
-    EventType,
+    /// A batch can hold text or JSON strings, not both: the server could not tell them apart.
+    #[error("a batch can hold text, or JSON values that are strings, but not both")]
+    MixedStrings,
     /// The messages can't be written as a batch.
     #[error("the batch can't be written")]
     Batch(#[source] serde_json::Error),
@@ -252,6 +231,9 @@ impl Publish {
         if let Some(event_type) = &body.event_type {
             url.query_pairs_mut().append_pair("type", event_type);
         }
+        if let Some(format) = body.format {
+            url.query_pairs_mut().append_pair("format", format);
+        }
         if let Some(reason) = self.end {
             url.query_pairs_mut().append_pair("end", reason.as_str());
         }
@@ -306,7 +288,7 @@ impl PublishError {
             PublishError::Unreachable { .. } | PublishError::NoAnswer { .. } => true,
             PublishError::Refused(refusal) => refusal.is_temporary(),
             PublishError::Topic(_)
-            | PublishError::EventType
+            | PublishError::MixedStrings
             | PublishError::Batch(_)
             | PublishError::Request(_)
             | PublishError::Answer { .. } => false,
@@ -339,20 +321,28 @@ impl Body {
             Messages::One(message) => {
                 let (media_type, bytes) = message.to_body();
                 let event_type = message.event_type.clone();
-                Ok(EncodedBody { media_type: Some(media_type), bytes, event_type })
+                Ok(EncodedBody { media_type: Some(media_type), bytes, event_type, format: None })
             }
-            Messages::Batch(messages) if messages.is_empty() => {
-                Ok(EncodedBody { media_type: None, bytes: Bytes::new(), event_type: None })
-            }
+            Messages::Batch(messages) if messages.is_empty() => Ok(EncodedBody {
+                media_type: None,
+                bytes: Bytes::new(),
+                event_type: None,
+                format: None,
+            }),
             Messages::Batch(messages) => {
                 let mut lines = Vec::new();
                 for message in messages {
                     message.write_line(&mut lines).map_err(PublishError::Batch)?;
                 }
+                let has_json_strings = messages.iter().any(Message::is_json_string);
+                if has_json_strings && messages.iter().any(Message::is_text) {
+                    return Err(PublishError::MixedStrings);
+                }
                 Ok(EncodedBody {
                     media_type: Some("application/x-ndjson"),
                     bytes: lines.into(),
                     event_type: None,
+                    format: has_json_strings.then_some("json"),
                 })
             }
         }
@@ -378,6 +368,8 @@ struct EncodedBody {
     media_type: Option<&'static str>,
     bytes: Bytes,
     event_type: Option<String>,
+    /// What strings in a batch are, where not text.
+    format: Option<&'static str>,
 }
 
 #[derive(Deserialize)]
@@ -386,6 +378,18 @@ struct Answer {
     first: Option<String>,
     last: Option<String>,
     count: Option<u64>,
+    end: Option<String>,
+}
+
+impl Answer {
+    fn into_receipt(self, duplicate: Duplicate) -> Option<Receipt> {
+        let Answer { id, first, last, count, end } = self;
+        let first = first.or(id)?;
+        let is_more_than_one = end.as_ref().is_some_and(|end| *end != first);
+        let count = count.unwrap_or(1 + u64::from(is_more_than_one));
+        let last = last.or(end).unwrap_or_else(|| first.clone());
+        Some(Receipt { first, last, count, duplicate })
+    }
 }
 
 async fn answer(request: RequestBuilder) -> Result<Receipt, PublishError> {
@@ -408,12 +412,9 @@ async fn answer(request: RequestBuilder) -> Result<Receipt, PublishError> {
         .bytes()
         .await
         .map_err(|error| PublishError::NoAnswer { url: url.clone(), why: innermost(&error) })?;
-    let receipt = serde_json::from_slice::<Answer>(&body).ok().and_then(|answer| {
-        let first = answer.first.or_else(|| answer.id.clone())?;
-        let last = answer.last.or(answer.id)?;
-        let duplicate = if was_there { Duplicate::Yes } else { Duplicate::No };
-        Some(Receipt { first, last, count: answer.count.unwrap_or(1), duplicate })
-    });
+    let duplicate = if was_there { Duplicate::Yes } else { Duplicate::No };
+    let answer = serde_json::from_slice::<Answer>(&body).ok();
+    let receipt = answer.and_then(|answer| answer.into_receipt(duplicate));
     receipt.ok_or(PublishError::Answer { url })
 }
 
@@ -425,3 +426,43 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const DUPLICATE: HeaderName = HeaderName::from_static("longwave-duplicate");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receipt(json: &str) -> Option<(String, String, u64)> {
+        let answer: Answer = serde_json::from_str(json).unwrap();
+        let receipt = answer.into_receipt(Duplicate::No)?;
+        Some((receipt.first, receipt.last, receipt.count))
+    }
+
+    #[test]
+    fn a_receipt_tells_the_first_and_the_last_event_however_many_there_are() {
+        let ids = |first: &str, last: &str, count| Some((first.into(), last.into(), count));
+        assert_eq!(receipt(r#"{"id":"a-1","topic":"t"}"#), ids("a-1", "a-1", 1));
+        assert_eq!(receipt(r#"{"id":"a-1","end":"a-2"}"#), ids("a-1", "a-2", 2));
+        assert_eq!(receipt(r#"{"id":"a-1","end":"a-1"}"#), ids("a-1", "a-1", 1));
+        assert_eq!(receipt(r#"{"first":"a-1","last":"a-5","count":3}"#), ids("a-1", "a-5", 3));
+        assert_eq!(receipt(r#"{"status":"ok"}"#), None);
+    }
+
+    #[test]
+    fn a_batch_never_turns_a_json_string_into_text() {
+        let json = Message::raw_json("\"x\"").unwrap();
+        let format = |messages: Vec<Message>| Body::from(messages).encode().map(|body| body.format);
+        assert!(matches!(format(vec![json.clone()]), Ok(Some("json"))));
+        assert!(matches!(format(vec!["x".into()]), Ok(None)));
+        assert!(matches!(format(vec![json, "x".into()]), Err(PublishError::MixedStrings)));
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let url = Url::parse("http://h").unwrap();
+        let why = String::new();
+        assert!(PublishError::Unreachable { url: url.clone(), why: why.clone() }.is_temporary());
+        assert!(PublishError::NoAnswer { url: url.clone(), why }.is_temporary());
+        assert!(!PublishError::Answer { url }.is_temporary());
+        assert!(!PublishError::MixedStrings.is_temporary());
+    }
+}

@@ -1,1 +1,11 @@
-//! x
+//! The Longwave server as a library: what the `longwave` binary runs, and what a Rust program may embed.
+//!
+//! A [`Server`] answers HTTP over a [`Log`](longwave_store::Log) that its caller opened. It reads no flags, files or
+//! environment. Start with [`Server::start`]; [`hub`] is for programs that follow events without HTTP.
+
+pub mod http;
+pub mod hub;
+mod server;
+mod transports;
+
+pub use server::{Server, ServerOptions};

@@ -9,8 +9,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use longwave_core::{
-    Append, Appended, Config, EndReason, Epoch, Event, SelectorSet, Seq, TopicInfo, TopicName,
-    UnixMillis,
+    Append, Appended, Config, EndReason, Epoch, Event, Refusal, SelectorSet, Seq, TopicInfo,
+    TopicName, UnixMillis,
 };
 use tokio::sync::mpsc;
 
@@ -102,7 +102,7 @@ pub enum AppendError {
     /// The key was used before, for something else.
     #[error("the idempotency key was used in this topic for other content")]
     KeyReused {
-        /// The first event that was published under the key.
+        /// The first event that was published under the key; zero where the publish itself uses it twice.
         first: Seq,
     },
     /// The publish would add nothing: neither messages nor an end.
@@ -125,6 +125,17 @@ pub enum AppendError {
     /// The log was closed.
     #[error("the log is closed")]
     Closed,
+}
+
+impl From<Refusal> for AppendError {
+    fn from(refusal: Refusal) -> AppendError {
+        match refusal {
+            Refusal::Fenced { last } => AppendError::Fenced { last },
+            Refusal::Ended(end) => AppendError::Ended { seq: end.seq, reason: end.reason },
+            Refusal::KeyReused { first } => AppendError::KeyReused { first },
+            Refusal::Empty => AppendError::Empty,
+        }
+    }
 }
 
 /// What became of settings.
@@ -191,9 +202,9 @@ pub struct ReadQuery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "every log must know every way to start")]
 pub enum Start {
-    /// Right behind this position.
+    /// Right behind this position. One that is not committed yet counts as the newest that is.
     After(Seq),
-    /// At the newest this many matching events.
+    /// At the newest this many matching events that are retained. Never behind a gap, since nothing older was asked for.
     Last(u64),
     /// At the first event accepted at this time or later.
     Since(UnixMillis),
@@ -203,7 +214,8 @@ pub enum Start {
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "logs write it out in full")]
 pub struct ReadPage {
-    /// What lies in front of the first event and can't be had any more.
+    /// Matching events behind the reader's position that can't be had any more. Told as long as the reader stands in
+    /// front of [`Gap::through`]: whoever reads several topics, of which some lost more than others, tells it once.
     pub gap: Option<Gap>,
     /// The events; none of a topic that the query does not select.
     pub events: Vec<Arc<Event>>,
@@ -213,7 +225,7 @@ pub struct ReadPage {
     pub caught_up: bool,
 }
 
-/// Matching events between the reader's position and the page's first event are not to be had any more.
+/// Matching events between the reader's position and `through` may be missing from what is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "logs write it out in full")]
 pub struct Gap {

@@ -1,0 +1,106 @@
+//! Building a ledger anew from a log's records, in their order.
+//!
+//! Records say what is to be known of a topic even where older records are gone: each event names the one before it in
+//! its topic, so that the oldest event left tells up to where its topic was removed.
+
+use super::{Ledger, Topic};
+use crate::dedup::{Publication, ScopedKey};
+use crate::retention::Trim;
+use crate::{Config, EndReason, Seq, TopicEnd, TopicName, UnixMillis};
+
+/// What a record tells of a topic as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "logs write it out in full")]
+pub struct Snapshot {
+    /// Its settings.
+    pub config: Config,
+    /// The position of its newest event at that time.
+    pub last: Seq,
+    /// All its events up to here were gone.
+    pub removed: Seq,
+    /// How it had ended.
+    pub end: Option<TopicEnd>,
+}
+
+impl Ledger {
+    /// Replays a position that was given, whatever for, and the time that was given with it.
+    pub fn replay_position(&mut self, seq: Seq, time: UnixMillis) {
+        self.last = self.last.max(seq);
+        self.time = self.time.max(time);
+    }
+
+    /// Replays an event; `before` is what [`Topic::before_next`] was when it was admitted. That the event is retained
+    /// is told by [`Ledger::retain`].
+    pub fn replay_event(
+        &mut self,
+        name: &TopicName,
+        seq: Seq,
+        before: Seq,
+        end: Option<(EndReason, UnixMillis)>,
+    ) {
+        if !self.topics.contains_key(name) {
+            let removed = before.max(self.removed_of(name));
+            self.put(name.clone(), Topic { removed, ..Topic::default() });
+        }
+        if let Some(topic) = self.topics.get_mut(name) {
+            topic.last = seq;
+            if let Some((reason, time)) = end {
+                topic.end = Some(TopicEnd { seq, time, reason });
+            }
+        }
+    }
+
+    /// Replays that all of a topic's events up to here are gone.
+    pub fn replay_removal(&mut self, name: &TopicName, through: Seq) {
+        if let Some(topic) = self.topics.get_mut(name)
+            && topic.removed < through
+        {
+            let before = std::mem::replace(&mut topic.removed, through);
+            self.removals.remove(&(before, name.clone()));
+            self.removals.insert((through, name.clone()));
+        }
+    }
+
+    /// Replays a topic's settings.
+    pub fn replay_snapshot(&mut self, name: &TopicName, seq: Seq, snapshot: Snapshot) {
+        let removed = self.removed_of(name).max(snapshot.removed);
+        let old = self.take(name).unwrap_or_default();
+        self.put(
+            name.clone(),
+            Topic {
+                last: old.last.max(snapshot.last),
+                removed,
+                end: old.end.or(snapshot.end),
+                config: Some(snapshot.config),
+                config_seq: seq,
+                ..Topic::default()
+            },
+        );
+    }
+
+    /// Replays a topic's deletion.
+    pub fn replay_deletion(&mut self, name: &TopicName, seq: Seq) {
+        self.window.forget(name);
+        self.take(name);
+        self.gone.insert(name.clone(), seq);
+    }
+
+    /// Replays a key.
+    pub fn replay_key(&mut self, topic: &TopicName, key: ScopedKey, publication: Publication) {
+        self.window.remember(topic, key, publication);
+    }
+
+    /// Ends a replay: of topics of which nothing was retained, everything is gone, and those that have no settings either
+    /// are taken off the table.
+    pub fn replay_finished(&mut self) {
+        let empty: Vec<(TopicName, Seq)> = self
+            .topics
+            .iter()
+            .filter(|(_, topic)| topic.events == 0)
+            .map(|(name, topic)| (name.clone(), topic.before_next()))
+            .collect();
+        for (name, through) in empty {
+            self.trim(&name, Trim { through, events: 0, bytes: 0 }, None);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What every handler gets: [`App`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use longwave_core::{EventId, Seq, TailLimits};
+use longwave_store::{CommitFeed, Log};
+use tokio::sync::watch;
+
+use super::budget::Budget;
+use super::origin::Hosts;
+use super::{HttpOptions, Metrics};
+use crate::hub::Hub;
+
+/// The server's parts as handlers use them. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    hub: Hub,
+    options: HttpOptions,
+    hosts: Hosts,
+    metrics: Metrics,
+    bodies: Budget,
+    phase: watch::Sender<Phase>,
+}
+
+/// What a server is about to do. Phases follow each other in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// It answers everybody.
+    Serving,
+    /// It accepts nobody new and asks those who stay for long to go.
+    Draining,
+    /// It answers nobody.
+    Closed,
+}
+
+impl App {
+    /// An application over a log that was just opened, and its feed. `local_addrs` is where it is reached.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub(crate) fn new(
+        log: Arc<dyn Log>,
+        commits: CommitFeed,
+        options: HttpOptions,
+        local_addrs: &[SocketAddr],
+    ) -> App {
+        App {
+            parts: Arc::new(Parts {
+                hub: Hub::start(log, commits, TailLimits::default()),
+                hosts: Hosts::new(&options.hosts, local_addrs),
+                metrics: Metrics::new(),
+                bodies: Budget::new(options.bodies_bytes_max),
+                phase: watch::Sender::new(Phase::Serving),
+                options,
+            }),
+        }
+    }
+
+    /// Where events are kept.
+    #[must_use]
+    pub fn log(&self) -> &Arc<dyn Log> {
+        self.parts.hub.log()
+    }
+
+    /// Who follows them.
+    #[must_use]
+    pub fn hub(&self) -> &Hub {
+        &self.parts.hub
+    }
+
+    /// The limits and intervals.
+    #[must_use]
+    pub fn options(&self) -> &HttpOptions {
+        &self.parts.options
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.parts.metrics
+    }
+
+    /// The id of a position in this server's log.
+    #[must_use]
+    pub fn id(&self, seq: Seq) -> EventId {
+        EventId { epoch: self.log().epoch(), seq }
+    }
+
+    /// Which hosts the server answers for.
+    pub(crate) fn hosts(&self) -> &Hosts {
+        &self.parts.hosts
+    }
+
+    /// The bytes that request bodies may take.
+    pub(crate) fn bodies(&self) -> &Budget {
+        &self.parts.bodies
+    }
+
+    /// Where the server is in its life, and will be.
+    pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
+        self.parts.phase.subscribe()
+    }
+
+    /// Goes on to a later phase, and tells subscribers if they have to leave.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.parts.phase.send_replace(phase);
+        if phase >= Phase::Draining {
+            self.parts.hub.drain();
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What is counted, as Prometheus reads it. No label ever names a topic: there may be millions.
+//!
+//! Read [`Metrics`]. What the log counts itself is read from it when somebody asks.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+
+use http::{Method, StatusCode};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::App;
+use crate::hub::SubscriberKind;
+
+/// The server's counters.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    publishes: Family<KindLabel, Counter>,
+    events_published: Counter,
+    events_delivered: Family<TransportLabel, Counter>,
+    subscribers: Family<TransportLabel, Gauge>,
+    log: LogGauges,
+}
+
+/// What the log tells of itself, as of the last time that somebody asked.
+#[derive(Default)]
+struct LogGauges {
+    topics: Gauge<u64, AtomicU64>,
+    events: Gauge<u64, AtomicU64>,
+    bytes: Gauge<u64, AtomicU64>,
+    corruptions: Gauge<u64, AtomicU64>,
+    position: Gauge<u64, AtomicU64>,
+    channels: Gauge<u64, AtomicU64>,
+}
+
+impl Metrics {
+    /// All at zero.
+    pub(crate) fn new() -> Metrics {
+        let mut registry = Registry::with_prefix("longwave");
+        let metrics = Metrics {
+            requests: Family::default(),
+            publishes: Family::default(),
+            events_published: Counter::default(),
+            events_delivered: Family::default(),
+            subscribers: Family::default(),
+            log: LogGauges::default(),
+            registry: Registry::default(),
+        };
+        registry.register("http_requests", "Requests answered", metrics.requests.clone());
+        registry.register("publishes", "Publishes begun", metrics.publishes.clone());
+        registry.register(
+            "events_published",
+            "Events put into the log by publishes over HTTP",
+            metrics.events_published.clone(),
+        );
+        registry.register(
+            "events_delivered",
+            "Events handed to readers",
+            metrics.events_delivered.clone(),
+        );
+        registry.register("subscribers", "Live subscriptions", metrics.subscribers.clone());
+        let log = &metrics.log;
+        registry.register("log_topics", "Topics in the log", log.topics.clone());
+        registry.register("log_events", "Events in the log", log.events.clone());
+        registry.register_with_unit("log", "Size of the log", Unit::Bytes, log.bytes.clone());
+        registry.register(
+            "log_corruptions",
+            "Damaged places found in the log since it was opened",
+            log.corruptions.clone(),
+        );
+        registry.register("log_position", "The newest committed position", log.position.clone());
+        registry.register(
+            "channels",
+            "Different sets of topics that somebody follows",
+            log.channels.clone(),
+        );
+        Metrics { registry, ..metrics }
+    }
+
+    /// Counts events that were handed to readers.
+    pub fn delivered(&self, transport: Transport, events: u64) {
+        self.events_delivered.get_or_create(&transport.label()).inc_by(events);
+    }
+
+    /// Counts events that publishers put into the log.
+    pub(crate) fn published(&self, events: u64) {
+        self.events_published.inc_by(events);
+    }
+
+    /// Counts a publish of this kind.
+    pub(crate) fn publish(&self, kind: &'static str) {
+        self.publishes.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    /// Counts a request. `route` is a route's pattern, never a path that a client chose.
+    pub(crate) fn request(&self, method: &Method, route: &str, status: StatusCode) {
+        let labels = RequestLabels {
+            // Methods may be invented by clients, so only the usual ones become labels.
+            method: USUAL_METHODS
+                .into_iter()
+                .find(|usual| *usual == method.as_str())
+                .unwrap_or("other"),
+            route: route.to_owned(),
+            status: status.as_u16(),
+        };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    /// Everything in the text format of OpenMetrics.
+    ///
+    /// # Errors
+    /// Never in practice: text is written into memory.
+    pub(crate) fn encode(&self, app: &App) -> Result<String, fmt::Error> {
+        let status = app.log().status();
+        self.log.topics.set(status.topics);
+        self.log.events.set(status.events);
+        self.log.bytes.set(status.bytes);
+        self.log.corruptions.set(status.corruptions);
+        self.log.position.set(status.committed.0);
+        self.log.channels.set(app.hub().channels() as u64);
+        for kind in SubscriberKind::ALL {
+            let label = TransportLabel { transport: kind.as_str() };
+            let subscribers = i64::try_from(app.hub().subscribers_by(kind)).unwrap_or(i64::MAX);
+            self.subscribers.get_or_create(&label).set(subscribers);
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// How events travel to a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a new transport must be counted under a name")]
+pub enum Transport {
+    /// To a subscriber.
+    Live(SubscriberKind),
+    /// A JSON page that nobody waited for.
+    Page,
+}
+
+impl Transport {
+    fn label(self) -> TransportLabel {
+        let transport = match self {
+            Transport::Live(kind) => kind.as_str(),
+            Transport::Page => "page",
+        };
+        TransportLabel { transport }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TransportLabel {
+    transport: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+const USUAL_METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT"];

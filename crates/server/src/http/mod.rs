@@ -1,0 +1,32 @@
+//! The HTTP interface: routes, their handlers, and what they share.
+//!
+//! Connections are the business of [`Server`](crate::Server); how events reach subscribers is that of the transports.
+//! Start with [`App`], which every handler gets, and [`Problem`], which every handler fails with.
+
+mod app;
+mod budget;
+mod humane;
+mod metrics;
+mod openapi;
+mod options;
+mod origin;
+mod probes;
+mod problem;
+mod publish;
+mod query;
+mod read;
+mod router;
+mod topic_path;
+mod topics;
+
+pub use app::App;
+pub use metrics::{Metrics, Transport};
+pub use options::{HostNames, HttpOptions, Origins};
+pub use problem::{Code, Problem};
+pub use query::{Query, QueryError};
+pub use router::route_paths;
+pub use topic_path::TopicPath;
+
+pub(crate) use app::Phase;
+pub(crate) use publish::append_problem;
+pub(crate) use router::router;

@@ -1,0 +1,104 @@
+//! Every limit and interval of the HTTP interface, with the values it has unless somebody sets others.
+//!
+//! Where settings come from is the configuration's business; what they do is said here. Read [`HttpOptions`].
+
+/// The limits and intervals of the HTTP interface.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "the configuration writes it out in full")]
+pub struct HttpOptions {
+    /// A live stream with nothing to say sends a sign of life this often. At least 1.
+    pub heartbeat_ms: u64,
+    /// How long a client that lost its stream is asked to wait before it comes back.
+    pub retry_ms: u64,
+    /// At most this much is added to `retry_ms` at random for each connection, so that not all come back at once.
+    pub retry_jitter_ms: u64,
+    /// The most bytes in one event's data, and in one line of a batch or stream.
+    pub event_bytes_max: usize,
+    /// The most events in a batch.
+    pub batch_events_max: usize,
+    /// The most bytes in a batch's body.
+    pub batch_bytes_max: usize,
+    /// The most bytes of request bodies that are held at one time, over all requests.
+    pub bodies_bytes_max: usize,
+    /// How long a request's head may take to arrive.
+    pub header_read_timeout_ms: u64,
+    /// How long a body that is published as a whole may take to arrive.
+    pub body_read_timeout_ms: u64,
+    /// How long a body that is published as it arrives may be silent.
+    pub stream_idle_timeout_ms: u64,
+    /// The longest that a long poll waits.
+    pub long_poll_wait_ms_max: u64,
+    /// How many events a page has unless its reader asks for fewer or more.
+    pub page_events_default: usize,
+    /// The most events in a page.
+    pub page_events_max: usize,
+    /// No further event enters a page that has this many bytes of data.
+    pub page_bytes_max: usize,
+    /// The most topics in a list.
+    pub topics_page_max: usize,
+    /// The largest WebSocket message that is taken from a client.
+    pub websocket_message_bytes_max: usize,
+    /// The most connections at one time.
+    pub connections_max: usize,
+    /// The most HTTP/2 streams of one connection at one time.
+    pub http2_streams_max: u32,
+    /// How long a shutdown waits for requests under way.
+    pub drain_timeout_ms: u64,
+    /// Pages of which sites may use the server.
+    pub origins: Origins,
+    /// Under which names the server is reached.
+    pub hosts: HostNames,
+}
+
+impl Default for HttpOptions {
+    fn default() -> HttpOptions {
+        HttpOptions {
+            heartbeat_ms: 15_000,
+            retry_ms: 3_000,
+            retry_jitter_ms: 1_000,
+            event_bytes_max: 1024 * 1024,
+            batch_events_max: 10_000,
+            batch_bytes_max: 8 * 1024 * 1024,
+            bodies_bytes_max: 256 * 1024 * 1024,
+            header_read_timeout_ms: 15_000,
+            body_read_timeout_ms: 60_000,
+            stream_idle_timeout_ms: 15 * 60_000,
+            long_poll_wait_ms_max: 60_000,
+            page_events_default: 100,
+            page_events_max: 1_000,
+            page_bytes_max: 4 * 1024 * 1024,
+            topics_page_max: 1_000,
+            websocket_message_bytes_max: 2 * 1024 * 1024,
+            connections_max: 100_000,
+            http2_streams_max: 256,
+            drain_timeout_ms: 5_000,
+            origins: Origins::Loopback,
+            hosts: HostNames::Bound,
+        }
+    }
+}
+
+/// Pages of which sites may use the server from a browser. Whoever is not a browser sends no `Origin` and is not meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "every rule must be known where origins are checked")]
+pub enum Origins {
+    /// Those served from this machine: `localhost`, `127.0.0.0/8`, `[::1]`, on any port.
+    Loopback,
+    /// All.
+    Any,
+    /// These, as browsers spell them: `https://example.com`, `http://example.com:8080`.
+    List(Vec<String>),
+}
+
+/// Under which names the server is reached: the `Host` of requests. Loopback's names are always among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "every rule must be known where hosts are checked")]
+pub enum HostNames {
+    /// Any, but only loopback's names where the server listens on loopback alone: no page can then reach it by a name
+    /// of its own that it points there (DNS rebinding).
+    Bound,
+    /// Any.
+    Any,
+    /// These, without ports.
+    List(Vec<String>),
+}

@@ -1,0 +1,115 @@
+//! Bodies that are published as a whole: read to their end first, then appended at once.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
+use http::header::CONNECTION;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use longwave_core::DataFormat;
+
+use super::super::budget::Reservation;
+use super::super::{App, Code, Problem};
+
+/// A body, and the memory that is spoken for while it is held.
+pub(in crate::http) struct WholeBody {
+    pub(in crate::http) bytes: Bytes,
+    _held: Reservation,
+}
+
+/// What is the matter with a body that is too large.
+#[derive(Clone, Copy)]
+pub(in crate::http) struct BodyLimit {
+    pub(in crate::http) bytes_max: usize,
+    pub(in crate::http) code: Code,
+}
+
+/// Reads a body to its end, within the limit, the time for bodies and the memory for them.
+///
+/// # Errors
+/// The limit's code, [`Code::RequestTimeout`], [`Code::BodyIncomplete`], [`Code::Overloaded`].
+pub(in crate::http) async fn read_whole(
+    app: &App,
+    body: Body,
+    limit: BodyLimit,
+) -> Result<WholeBody, Problem> {
+    let announced = body.size_hint().lower();
+    if announced > limit.bytes_max as u64 {
+        return Err(too_large(limit).with("bytes", announced));
+    }
+    let timeout = Duration::from_millis(app.options().body_read_timeout_ms);
+    tokio::time::timeout(timeout, collect(app, body, limit)).await.map_err(|_| {
+        too_slow(format_args!(
+            "the body did not arrive within {} seconds; a stream of events must be sent as \
+             text/event-stream or with ?lines",
+            timeout.as_secs_f32()
+        ))
+    })?
+}
+
+async fn collect(app: &App, mut body: Body, limit: BodyLimit) -> Result<WholeBody, Problem> {
+    let mut held = app.bodies().reserve()?;
+    let mut first = Bytes::new();
+    let mut joined = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(broken_off)?.into_data() else { continue };
+        let bytes = first.len() + joined.len() + data.len();
+        if bytes > limit.bytes_max {
+            return Err(too_large(limit));
+        }
+        held.set(bytes)?;
+        if first.is_empty() && joined.is_empty() {
+            first = data;
+        } else {
+            // Only bodies in several pieces are copied.
+            joined.extend_from_slice(&std::mem::take(&mut first));
+            joined.extend_from_slice(&data);
+        }
+    }
+    let bytes = if joined.is_empty() { first } else { joined.freeze() };
+    Ok(WholeBody { bytes, _held: held })
+}
+
+/// Checks that data is what its format says.
+///
+/// # Errors
+/// [`Code::Utf8Invalid`], [`Code::JsonInvalid`].
+pub(super) fn check_format(format: DataFormat, data: &[u8]) -> Result<(), Problem> {
+    match format {
+        DataFormat::Binary => Ok(()),
+        DataFormat::Text => check_utf8(data).map(|_| ()),
+        DataFormat::Json => serde_json::from_str::<serde::de::IgnoredAny>(check_utf8(data)?)
+            .map(|_| ())
+            .map_err(|error| Problem::new(Code::JsonInvalid, format_args!("not JSON: {error}"))),
+    }
+}
+
+fn check_utf8(data: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(data).map_err(|error| {
+        Problem::new(
+            Code::Utf8Invalid,
+            format_args!(
+                "the byte at position {} is not UTF-8; send binary data as application/octet-stream",
+                error.valid_up_to()
+            ),
+        )
+        .with("position", error.valid_up_to())
+    })
+}
+
+pub(super) fn broken_off(error: axum::Error) -> Problem {
+    tracing::debug!(%error, "a request's body broke off");
+    Problem::new(Code::BodyIncomplete, "the body broke off before its end")
+}
+
+pub(super) fn too_slow(detail: impl std::fmt::Display) -> Problem {
+    Problem::new(Code::RequestTimeout, detail)
+        .with_header(CONNECTION, HeaderValue::from_static("close"))
+}
+
+fn too_large(limit: BodyLimit) -> Problem {
+    Problem::new(limit.code, format_args!("the body has more than {} bytes", limit.bytes_max))
+        .with("bytes_max", limit.bytes_max)
+}

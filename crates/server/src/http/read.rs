@@ -1,0 +1,116 @@
+//! Reads as the router mounts them, and as the OpenAPI document tells of them. What they do is the transports' business.
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::HeaderMap;
+
+use super::{App, Problem, Query, TopicPath, topics};
+use crate::transports;
+
+/// What every read may ask for. The handlers read a [`Query`]; this is its description.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes the parameters that transports read one by one")]
+struct ReadParameters {
+    /// How events are wanted, where `Accept` can't say it: sse, ndjson, json, html.
+    format: Option<String>,
+    /// Start behind this id; or `first`, or `now`. The header `Last-Event-ID` wins.
+    after: Option<String>,
+    /// Start at the newest this many events.
+    last: Option<u64>,
+    /// Start at this time (RFC 3339), or this long ago (`10m`).
+    since: Option<String>,
+    /// Only events of these types, separated by commas.
+    #[param(rename = "type")]
+    types: Option<String>,
+    /// At most this many events.
+    limit: Option<u64>,
+    /// How long a JSON page waits for an event, such as `25s`.
+    wait: Option<String>,
+    /// Give each event's data as its JSON envelope.
+    envelope: Option<String>,
+}
+
+/// Gives a topic's events, live or page by page; or, with `?info`, what is known of it.
+#[utoipa::path(
+    get,
+    path = "/topics/{topic}",
+    tag = "subscribe",
+    params(
+        ("topic" = String, Path, description = "The topic; its slashes stand as they are"),
+        ("info" = Option<String>, Query, description = "Give what is known of the topic instead of its events"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Go on behind this id"),
+        ReadParameters,
+    ),
+    responses(
+        (
+            status = 200,
+            description = "Events; or, with ?info, the topic",
+            content(
+                (String = "text/event-stream"),
+                (String = "application/x-ndjson"),
+                (topics::TopicDocument = "application/json"),
+                (String = "text/html"),
+            ),
+        ),
+        (status = 101, description = "A WebSocket"),
+        (status = 204, description = "The topic has ended, and there is nothing behind the cursor"),
+        (status = 304, description = "There is nothing behind the cursor in If-None-Match"),
+        (status = "default", response = super::openapi::ProblemResponse),
+    ),
+)]
+pub(super) async fn topic(
+    State(app): State<App>,
+    query: Query,
+    request: Request,
+) -> Result<Response, Problem> {
+    if query.has("info") {
+        let TopicPath(topic) = TopicPath::of(request.uri())?;
+        return topics::info(&app, topic, &query).await;
+    }
+    transports::topic(State(app), request).await
+}
+
+/// Gives the events of several topics, in the order of the log and under one cursor.
+#[utoipa::path(
+    get,
+    path = "/events",
+    tag = "subscribe",
+    params(
+        ("topic" = Vec<String>, Query, description = "A topic or a selector, up to 100 of them: * stands for one segment, a last ** for the rest"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Go on behind this id"),
+        ReadParameters,
+    ),
+    responses(
+        (
+            status = 200,
+            description = "Events",
+            content(
+                (String = "text/event-stream"),
+                (String = "application/x-ndjson"),
+                (String = "application/json"),
+            ),
+        ),
+        (status = 101, description = "A WebSocket"),
+        (status = 204, description = "All the topics have ended, and there is nothing behind the cursor"),
+        (status = 304, description = "There is nothing behind the cursor in If-None-Match"),
+        (status = "default", response = super::openapi::ProblemResponse),
+    ),
+)]
+pub(super) async fn events(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    transports::events(State(app), request).await
+}
+
+/// The page of all topics; for programs, the places to go to.
+#[utoipa::path(
+    get,
+    path = "/",
+    tag = "operate",
+    responses(
+        (status = 200, description = "Where to go", content((String = "text/html"), (serde_json::Value = "application/json"))),
+        (status = "default", response = super::openapi::ProblemResponse),
+    ),
+)]
+pub(super) async fn index(query: Query, headers: HeaderMap) -> Result<Response, Problem> {
+    transports::index(query, headers).await
+}

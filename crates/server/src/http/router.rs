@@ -1,0 +1,84 @@
+//! Which handler answers what: [`router`].
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{MethodRouter, any, get};
+use http::{Method, Uri};
+
+use super::{App, Code, Problem, TopicPath, openapi, origin, probes, publish, read, topics};
+
+/// Every route with its middleware.
+pub(crate) fn router(app: App) -> Router {
+    let mut router = Router::new();
+    for (path, methods) in routes() {
+        router = router.route(path, methods);
+    }
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(origin::cors(&app.options().origins))
+        .layer(middleware::from_fn_with_state(app.clone(), origin::check))
+        .layer(middleware::from_fn_with_state(app.clone(), count))
+        .with_state(app)
+}
+
+/// The table of routes. The OpenAPI document must have the same; a test compares them.
+fn routes() -> [(&'static str, MethodRouter<App>); 9] {
+    [
+        ("/", get(read::index)),
+        (
+            "/topics/{*topic}",
+            get(read::topic)
+                .connect(read::topic)
+                .head(topics::head)
+                .post(publish::publish)
+                .put(topics::configure)
+                .delete(topics::delete),
+        ),
+        // Not a topic with an empty name, but what remains when somebody forgets the name.
+        ("/topics/", any(no_topic)),
+        ("/topics", get(topics::list)),
+        ("/events", get(read::events).connect(read::events)),
+        ("/health", get(probes::health)),
+        ("/ready", get(probes::ready)),
+        ("/metrics", get(probes::metrics)),
+        ("/openapi.json", get(openapi::openapi)),
+    ]
+}
+
+/// The patterns of all routes.
+#[must_use]
+pub fn route_paths() -> Vec<&'static str> {
+    routes().into_iter().map(|(path, _)| path).collect()
+}
+
+async fn no_topic(TopicPath(topic): TopicPath) -> Problem {
+    Problem::new(Code::TopicNotFound, format_args!("there is no topic {topic}"))
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    Problem::new(
+        Code::RouteNotFound,
+        format_args!("there is nothing at {}; topics are at /topics/NAME", uri.path()),
+    )
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    // The header Allow is the router's.
+    Problem::new(
+        Code::MethodNotAllowed,
+        format_args!("{} does not take {method}; the header Allow lists what it takes", uri.path()),
+    )
+}
+
+/// Counts a request once its answer's head is there.
+async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    app.metrics().request(&method, route, response.status());
+    response
+}

@@ -1,0 +1,95 @@
+//! The accept loop. Read [`Acceptor`].
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::http::{Code, Phase, Problem};
+
+use super::connection::{ConnectionRules, enters, serve};
+use super::last_words::last_words;
+
+/// Accepts connections of one listener until the server drains.
+pub(super) struct Acceptor {
+    pub(super) listener: TcpListener,
+    pub(super) router: Router,
+    pub(super) connections: Arc<Semaphore>,
+    pub(super) rules: Arc<ConnectionRules>,
+    pub(super) phase: watch::Receiver<Phase>,
+}
+
+impl Acceptor {
+    /// Runs until the phase is no longer [`Phase::Serving`]. The listener is closed then.
+    pub(super) async fn run(self) {
+        let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+        let too_many = Problem::new(
+            Code::Overloaded,
+            "the server has as many connections as it may have; try again later",
+        );
+        let answer: Arc<[u8]> = last_words(&too_many).into();
+        let mut draining = pin!(enters(self.phase.clone(), Phase::Draining));
+        loop {
+            let stream = tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) if is_of_one_connection(&error) => continue,
+                    Err(error) => {
+                        tracing::warn!(%error, "can't accept connections; trying again");
+                        tokio::time::sleep(ACCEPT_RETRY).await;
+                        continue;
+                    }
+                },
+                () = draining.as_mut() => return,
+            };
+            let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
+                if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {
+                    let answer = Arc::clone(&answer);
+                    tokio::spawn(async move {
+                        refuse(stream, &answer).await;
+                        drop(refusal);
+                    });
+                }
+                continue;
+            };
+            let (router, rules, phase) =
+                (self.router.clone(), Arc::clone(&self.rules), self.phase.clone());
+            tokio::spawn(serve(stream, permit, router, rules, phase));
+        }
+    }
+}
+
+/// Whether an accept failed for the connection's own sake, and the next one may well succeed.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// Tells a client that there are too many, without reading what it wants.
+async fn refuse(mut stream: TcpStream, answer: &[u8]) {
+    let conversation = async {
+        stream.write_all(answer).await?;
+        stream.shutdown().await?;
+        // Closing over unread input resets the connection, and the client may lose the answer with it.
+        stream.take(REFUSED_INPUT_BYTES_MAX).read_to_end(&mut Vec::new()).await
+    };
+    // Whether the client hears it is its own affair.
+    drop(tokio::time::timeout(REFUSAL_TIMEOUT, conversation).await);
+}
+
+/// How long to wait when the process has no file descriptors, or the kernel no memory, for another connection.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// The most clients at one time that are told of being too many; others are closed without a word.
+const REFUSALS_MAX: usize = 64;
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+const REFUSED_INPUT_BYTES_MAX: u64 = 64 * 1024;

@@ -1,0 +1,163 @@
+//! A TCP connection that outlives the HTTP library's interest in it: [`Socket`].
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A handle of a connection. Hyper gets one and drops it when it is through; the other one can still say goodbye.
+#[derive(Clone)]
+pub(super) struct Socket {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    stream: TcpStream,
+    /// Bytes came in since something was last sent: a request was begun.
+    read_since_write: AtomicBool,
+    /// How many bytes ever came in.
+    bytes_read: AtomicU64,
+    /// Counts the connection for as long as it is open, in whatever task it ends up.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Socket {
+        let options = SockRef::from(&stream);
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+        // Refused only on a connection that is already broken, which the first read tells.
+        drop(options.set_tcp_nodelay(true));
+        drop(options.set_tcp_keepalive(&keepalive));
+        Socket {
+            shared: Arc::new(Shared {
+                stream,
+                read_since_write: AtomicBool::new(false),
+                bytes_read: AtomicU64::new(0),
+                _permit: permit,
+            }),
+        }
+    }
+
+    /// Whether the peer sent something that was not answered yet.
+    pub(super) fn has_begun_request(&self) -> bool {
+        self.shared.read_since_write.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes the peer ever sent.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.shared.bytes_read.load(Ordering::Relaxed)
+    }
+
+    /// Sends `last_words` if there is room for it, then closes in a way that lets the peer read it.
+    ///
+    /// Does nothing while another handle is in use: then the connection was upgraded and goes on.
+    pub(super) async fn close(self, last_words: &[u8]) {
+        let Some(shared) = Arc::into_inner(self.shared) else { return };
+        if !last_words.is_empty() {
+            drop(shared.stream.try_write(last_words));
+        }
+        drop(SockRef::from(&shared.stream).shutdown(Shutdown::Write));
+        // Closing over unread input resets the connection, and the peer may lose what it was sent last.
+        drop(tokio::time::timeout(LINGER, discard_input(&shared.stream)).await);
+    }
+}
+
+async fn discard_input(stream: &TcpStream) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    let mut left = LINGER_BYTES_MAX;
+    while left > 0 {
+        stream.readable().await?;
+        match stream.try_read(&mut buffer) {
+            Ok(0) => break,
+            Ok(bytes) => left = left.saturating_sub(bytes),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.shared.stream.poll_read_ready(cx))?;
+            match self.shared.stream.try_read_buf(buf) {
+                Ok(0) => return Poll::Ready(Ok(())),
+                Ok(bytes) => {
+                    self.shared.read_since_write.store(true, Ordering::Relaxed);
+                    self.shared.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, |stream| stream.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, |stream| stream.try_write_vectored(parts))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(SockRef::from(&self.shared.stream).shutdown(Shutdown::Write))
+    }
+}
+
+impl Socket {
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        send: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.shared.stream.poll_write_ready(cx))?;
+            match send(&self.shared.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => {
+                    self.shared.read_since_write.store(false, Ordering::Relaxed);
+                    return Poll::Ready(result);
+                }
+            }
+        }
+    }
+}
+
+/// A peer that vanished without a word is noticed after this and the kernel's nine probes.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// How long the rest of a peer's input is waited for before its connection is closed.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -1,0 +1,178 @@
+//! Live streams over an HTTP response: Server-Sent Events and NDJSON.
+//!
+//! [`open`] decides what is answered, the opening included, and [`Pump`] moves what the subscription delivers into the
+//! response's body. What it looks like there is `framing.rs`'s business.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, VARY};
+use http::{HeaderValue, Method, StatusCode};
+use longwave_core::{Budget, SelectorSet, StartAt};
+
+use super::LONGWAVE_CURSOR;
+use super::framing::Framing;
+use super::read_request::ReadRequest;
+use crate::http::{App, HttpOptions, Problem};
+use crate::hub::{
+    Delivery, Hub, NextError, Subscribe, SubscribeError, SubscriberKind, Subscription,
+};
+
+/// Answers a live read: `204 No Content` where nothing can come any more, which tells an `EventSource` to stop, and
+/// otherwise a stream that lasts until its topics end, the client goes, or the server does.
+///
+/// # Errors
+/// A [`Problem`] where the subscription can't be made.
+pub(super) async fn open(
+    app: &App,
+    method: &Method,
+    selectors: Arc<SelectorSet>,
+    request: ReadRequest,
+    kind: SubscriberKind,
+) -> Result<Response, Problem> {
+    let epoch = app.log().epoch();
+    let framing = match kind {
+        SubscriberKind::Ndjson => Framing::ndjson(epoch),
+        _ => Framing::sse(epoch, &selectors, request.data_shape),
+    };
+    let start = request.start.unwrap_or(StartAt::Now);
+    let subscription = subscribe(app.hub(), selectors, &request, start, kind).await?;
+    if subscription.end().is_some() {
+        return Ok((StatusCode::NO_CONTENT, [(CACHE_CONTROL, "no-store"), (VARY, "Accept")])
+            .into_response());
+    }
+    let cursor = matches!(start, StartAt::Now | StartAt::After(_)).then(|| subscription.cursor());
+    let body = if method == Method::HEAD {
+        // The headers are all that was asked for, and an open subscription would be for nobody.
+        Body::empty()
+    } else {
+        let pump = Pump::new(subscription, framing, app.options(), request.limit);
+        Body::from_stream(stream::unfold(pump, async |mut pump| {
+            let chunk = pump.next_chunk().await?;
+            Some((Ok::<Bytes, std::convert::Infallible>(chunk), pump))
+        }))
+    };
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(framing.content_type()));
+    // `no-transform` keeps proxies from compressing, which holds events back; nginx buffers unless told not to.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    if let Some(value) = cursor.and_then(|id| HeaderValue::from_str(&id.to_string()).ok()) {
+        headers.insert(LONGWAVE_CURSOR, value);
+    }
+    Ok(response)
+}
+
+/// Makes the subscription that a request asks for.
+///
+/// # Errors
+/// [`SubscribeError`].
+pub(super) async fn subscribe(
+    hub: &Hub,
+    selectors: Arc<SelectorSet>,
+    request: &ReadRequest,
+    start: StartAt,
+    kind: SubscriberKind,
+) -> Result<Subscription, SubscribeError> {
+    let types = request.types.clone();
+    hub.subscribe(Subscribe { selectors, types, start, kind }).await
+}
+
+/// A time at random, so that clients which lost their streams together don't come back together.
+///
+/// # Panics
+/// Never: where there is no randomness, the shortest time is given.
+pub(super) fn retry_time(options: &HttpOptions, spread_ms: u64) -> Duration {
+    let random = getrandom::u64().unwrap_or(0);
+    Duration::from_millis(options.retry_ms.saturating_add(random % spread_ms.saturating_add(1)))
+}
+
+/// Over how much time the clients of a server that goes down spread their return, in milliseconds.
+pub(super) const FAREWELL_SPREAD_MS: u64 = 10_000;
+
+/// Moves what a subscription delivers into a body, a chunk at a time and only when the body is asked for more: a reader
+/// that is slow holds one chunk, and otherwise nothing but its cursor.
+struct Pump {
+    subscription: Subscription,
+    framing: Framing,
+    heartbeat: Duration,
+    farewell_retry: Duration,
+    /// How many events may still be sent.
+    left: u64,
+    state: State,
+}
+
+enum State {
+    /// Nothing was sent. Holds what clients are told to wait before a reconnect.
+    Opening(Duration),
+    Open,
+    Over,
+}
+
+impl Pump {
+    fn new(
+        subscription: Subscription,
+        framing: Framing,
+        options: &HttpOptions,
+        limit: Option<u64>,
+    ) -> Pump {
+        Pump {
+            subscription,
+            framing,
+            heartbeat: Duration::from_millis(options.heartbeat_ms.max(1)),
+            farewell_retry: retry_time(options, FAREWELL_SPREAD_MS),
+            left: limit.unwrap_or(u64::MAX),
+            state: State::Opening(retry_time(options, options.retry_jitter_ms)),
+        }
+    }
+
+    /// The next bytes; `None` when the stream is over. A chunk always ends at an event boundary.
+    async fn next_chunk(&mut self) -> Option<Bytes> {
+        let mut out = Vec::new();
+        if let State::Opening(retry) = self.state {
+            self.state = State::Open;
+            self.framing.write_opening(&mut out, retry);
+            if !out.is_empty() {
+                return Some(out.into());
+            }
+        }
+        if matches!(self.state, State::Over) || self.left == 0 {
+            return None;
+        }
+        let budget = Budget {
+            events_max: usize::try_from(self.left).map_or(EVENTS_MAX, |left| left.min(EVENTS_MAX)),
+            bytes_max: BYTES_MAX,
+        };
+        match tokio::time::timeout(self.heartbeat, self.subscription.next(budget)).await {
+            Err(_) => self.framing.write_heartbeat(&mut out),
+            Ok(Ok(Delivery::Items(items))) => {
+                self.left = self.left.saturating_sub(items.len() as u64);
+                for item in &items {
+                    self.framing.write_item(&mut out, item);
+                }
+            }
+            Ok(Ok(Delivery::Draining)) => {
+                self.state = State::Over;
+                self.framing.write_farewell(&mut out, self.farewell_retry);
+            }
+            Ok(Ok(Delivery::Ended)) | Ok(Err(NextError::Closed)) => return None,
+            Ok(Err(NextError::Read(error))) => {
+                // The client comes back with its cursor, and is told with a status if it still can't be read then.
+                tracing::error!(error = &error as &dyn std::error::Error, "a live read failed");
+                return None;
+            }
+        }
+        Some(out.into())
+    }
+}
+
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// The most events in one chunk.
+const EVENTS_MAX: usize = 64;
+/// No further event enters a chunk that has this many bytes, as events take them in memory.
+const BYTES_MAX: usize = 32 * 1024;

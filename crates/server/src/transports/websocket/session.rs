@@ -1,0 +1,326 @@
+//! One WebSocket connection: [`Session`].
+//!
+//! One task does everything, and holds no queue: it takes from a subscription only what it writes next, and it reads no
+//! further message while as many publishes as allowed are under way. So a client that stops reading is left with its
+//! lag, and is sent away after [`WRITE_TIMEOUT`]; it comes back with its cursors.
+
+use std::time::Duration;
+
+use axum::extract::ws::{CloseCode, CloseFrame, Message, WebSocket, close_code};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, FuturesOrdered};
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use longwave_core::{Append, Budget, FeedItem, Selector, SelectorSet, TopicName};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio_stream::StreamMap;
+use tungstenite::Error as WireError;
+
+use super::message::{self, ClientMessage, Ref, SubscribeOp};
+use crate::http::{App, Code, Phase, Problem, append_problem};
+use crate::hub::{Delivery, NextError, Subscribe, SubscriberKind, Subscription};
+use crate::transports::live::{FAREWELL_SPREAD_MS, retry_time};
+use crate::transports::now;
+
+/// A connection's state besides its socket.
+pub(super) struct Session {
+    app: App,
+    /// The topic that the URL names.
+    home: Option<TopicName>,
+    /// By the selector that the client asked for; the URL's own subscription has none.
+    subscriptions: StreamMap<Option<Selector>, BoxStream<'static, Delivered>>,
+    /// The answers to publishes under way, in the order in which these came; `None` where nobody wants one.
+    publishes: FuturesOrdered<BoxFuture<'static, Option<String>>>,
+    last_heard: Instant,
+}
+
+/// What a subscription gives to the session.
+enum Delivered {
+    Items(Vec<FeedItem>),
+    /// It can't go on.
+    Failed(Problem),
+}
+
+/// What a session goes on with.
+enum Turn {
+    Received(Option<Result<Message, axum::Error>>),
+    Delivered(Option<Selector>, Delivered),
+    Published(Option<String>),
+    Heartbeat,
+    Draining,
+}
+
+/// Why a session is over.
+enum Over {
+    /// The connection is gone, or the client closed it.
+    Gone,
+    /// The server closes it.
+    Close(CloseCode, &'static str),
+}
+
+impl Session {
+    pub(super) fn new(app: App, home: Option<TopicName>, first: Option<Subscription>) -> Session {
+        let mut session = Session {
+            app,
+            home,
+            subscriptions: StreamMap::new(),
+            publishes: FuturesOrdered::new(),
+            last_heard: Instant::now(),
+        };
+        if let Some(subscription) = first {
+            session.subscriptions.insert(None, session.deliveries(subscription));
+        }
+        session
+    }
+
+    /// Talks until the client goes or has to.
+    pub(super) async fn run(mut self, mut socket: WebSocket) {
+        let over = match self.talk(&mut socket).await {
+            Err(over) => over,
+            Ok(never) => match never {},
+        };
+        // Whatever is under way is let go: a publish happens or not, as it does when a connection breaks.
+        drop(self);
+        let Over::Close(code, reason) = over else { return };
+        let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+        let goodbye = async {
+            if socket.send(close).await.is_ok() {
+                // Until the client has answered, so that it reads the reason before the connection goes.
+                while let Some(Ok(_)) = socket.recv().await {}
+            }
+        };
+        let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
+    }
+
+    async fn talk(&mut self, socket: &mut WebSocket) -> Result<std::convert::Infallible, Over> {
+        let heartbeat = Duration::from_millis(self.app.options().heartbeat_ms.max(1));
+        let mut heartbeats = interval_at(Instant::now() + heartbeat, heartbeat);
+        heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut phase = self.app.phase();
+        loop {
+            let turn = tokio::select! {
+                message = socket.recv(), if self.publishes.len() < PUBLISHES_MAX => {
+                    Turn::Received(message)
+                }
+                Some((key, delivered)) = self.subscriptions.next() => {
+                    Turn::Delivered(key, delivered)
+                }
+                Some(answer) = self.publishes.next() => Turn::Published(answer),
+                _ = heartbeats.tick() => Turn::Heartbeat,
+                () = phase.wait_for(|phase| *phase >= Phase::Draining).map(drop) => Turn::Draining,
+            };
+            let answers = match turn {
+                Turn::Received(message) => self.handle_received(message).await?,
+                Turn::Delivered(key, delivered) => self.handle_delivered(key, delivered),
+                Turn::Published(answer) => answer.into_iter().map(text).collect(),
+                Turn::Heartbeat
+                    if self.last_heard.elapsed() > heartbeat * SILENT_HEARTBEATS_MAX =>
+                {
+                    return Err(Over::Gone);
+                }
+                Turn::Heartbeat => vec![Message::Ping(bytes::Bytes::new())],
+                Turn::Draining => {
+                    let retry = retry_time(self.app.options(), FAREWELL_SPREAD_MS);
+                    let farewell = text(format!("{{\"retry\":{}}}", retry.as_millis()));
+                    write(socket, vec![farewell]).await?;
+                    return Err(Over::Close(close_code::RESTART, "the server is going down"));
+                }
+            };
+            write(socket, answers).await?;
+        }
+    }
+
+    async fn handle_received(
+        &mut self,
+        message: Option<Result<Message, axum::Error>>,
+    ) -> Result<Vec<Message>, Over> {
+        let message = match message {
+            None => return Err(Over::Gone),
+            Some(Err(error)) => return Err(over(error)),
+            Some(Ok(message)) => message,
+        };
+        self.last_heard = Instant::now();
+        match message {
+            Message::Text(text) => Ok(self.handle_text(&text).await),
+            Message::Binary(_) => {
+                Err(Over::Close(close_code::UNSUPPORTED, "messages are JSON texts"))
+            }
+            Message::Close(_) => Err(Over::Close(close_code::NORMAL, "")),
+            Message::Ping(_) | Message::Pong(_) => Ok(Vec::new()),
+        }
+    }
+
+    async fn handle_text(&mut self, json: &str) -> Vec<Message> {
+        let (reference, parsed) = message::parse(json, self.home.as_ref(), now());
+        let answer = match parsed {
+            Err(problem) => Err(problem),
+            Ok(ClientMessage::Ping) => Ok(Some(message::pong(reference.as_ref()))),
+            Ok(ClientMessage::Publish(append)) => {
+                self.publish(*append, reference.clone()).map(|()| None)
+            }
+            Ok(ClientMessage::Unsubscribe(selector)) => {
+                self.unsubscribe(selector).map(|()| reference.as_ref().map(message::done))
+            }
+            Ok(ClientMessage::Subscribe(subscribe)) => {
+                self.subscribe(subscribe, reference.as_ref()).await
+            }
+        };
+        match answer {
+            Ok(answer) => answer.into_iter().map(text).collect(),
+            Err(problem) => vec![text(message::error(reference.as_ref(), &problem))],
+        }
+    }
+
+    /// Puts a publish on its way. The log takes publishes in the order in which they were first polled, and these are
+    /// polled in the order in which they came, so one client's events stand in the log as it sent them.
+    fn publish(&mut self, append: Append, reference: Option<Ref>) -> Result<(), Problem> {
+        let bytes_max = self.app.options().event_bytes_max;
+        let bytes = append.messages.iter().map(|new| new.message.data.len()).max().unwrap_or(0);
+        if bytes > bytes_max {
+            return Err(Problem::new(
+                Code::EventTooLarge,
+                format_args!("the event has {bytes} bytes, and {bytes_max} is the most"),
+            ));
+        }
+        let app = self.app.clone();
+        let answer = async move {
+            let topic = append.topic.clone();
+            match app.log().append(append).await {
+                Ok(appended) => reference.map(|reference| {
+                    message::published(&reference, app.log().epoch(), &topic, &appended)
+                }),
+                Err(error) => {
+                    Some(message::error(reference.as_ref(), &append_problem(&app, &error)))
+                }
+            }
+        };
+        self.publishes.push_back(answer.boxed());
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, selector: Selector) -> Result<(), Problem> {
+        match self.subscriptions.remove(&Some(selector)) {
+            Some(_) => Ok(()),
+            None => Err(Problem::new(
+                Code::WebSocketInvalid,
+                "there is no such subscription on this connection, or it has ended",
+            )
+            .with("member", "topic")),
+        }
+    }
+
+    async fn subscribe(
+        &mut self,
+        subscribe: SubscribeOp,
+        reference: Option<&Ref>,
+    ) -> Result<Option<String>, Problem> {
+        let SubscribeOp { selector, start, types } = subscribe;
+        if self.subscriptions.contains_key(&Some(selector.clone())) {
+            return Err(Problem::new(
+                Code::WebSocketInvalid,
+                format_args!("this connection follows {selector} already; unsubscribe first"),
+            )
+            .with("member", "topic"));
+        }
+        if self.subscriptions.len() >= SUBSCRIPTIONS_MAX {
+            return Err(Problem::new(
+                Code::Overloaded,
+                format_args!("a connection has at most {SUBSCRIPTIONS_MAX} subscriptions"),
+            ));
+        }
+        let selectors = SelectorSet::new([selector.clone()])
+            .map_err(|error| Problem::new(Code::SelectorInvalid, error))?;
+        let kind = SubscriberKind::WebSocket;
+        let selectors = selectors.into();
+        let subscription =
+            self.app.hub().subscribe(Subscribe { selectors, types, start, kind }).await?;
+        let ack = reference.map(|reference| {
+            message::subscribed(reference, selector.as_str(), subscription.cursor())
+        });
+        self.subscriptions.insert(Some(selector), self.deliveries(subscription));
+        Ok(ack)
+    }
+
+    fn handle_delivered(&self, key: Option<Selector>, delivered: Delivered) -> Vec<Message> {
+        let sub = key.as_ref().map(Selector::as_str);
+        let epoch = self.app.log().epoch();
+        match delivered {
+            Delivered::Items(items) => {
+                items.iter().map(|item| text(message::item(epoch, sub, item))).collect()
+            }
+            Delivered::Failed(problem) => {
+                vec![text(message::error(None, &problem.with("sub", sub)))]
+            }
+        }
+    }
+
+    /// What a subscription gives, one batch at a time and not before it is asked for.
+    fn deliveries(&self, subscription: Subscription) -> BoxStream<'static, Delivered> {
+        let budget = Budget { events_max: EVENTS_MAX, bytes_max: BYTES_MAX };
+        stream::unfold(Some(subscription), move |subscription| async move {
+            let mut subscription = subscription?;
+            match subscription.next(budget).await {
+                Ok(Delivery::Items(items)) => Some((Delivered::Items(items), Some(subscription))),
+                // The session sees for itself that the server is going down.
+                Ok(Delivery::Draining | Delivery::Ended) | Err(NextError::Closed) => None,
+                Err(NextError::Read(error)) => {
+                    let problem = Problem::from(crate::hub::SubscribeError::Read(error));
+                    Some((Delivered::Failed(problem), None))
+                }
+            }
+        })
+        .boxed()
+    }
+}
+
+/// Writes messages, and is done when the kernel has them all.
+async fn write(socket: &mut WebSocket, messages: Vec<Message>) -> Result<(), Over> {
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let writing = async {
+        for message in messages {
+            socket.feed(message).await?;
+        }
+        socket.flush().await
+    };
+    match timeout(WRITE_TIMEOUT, writing).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Over::Gone),
+    }
+}
+
+/// What a connection that could not be read is closed with (RFC 6455, section 7.4.1).
+fn over(error: axum::Error) -> Over {
+    let error = error.into_inner();
+    match error.downcast_ref::<WireError>() {
+        Some(WireError::Capacity(_)) => Over::Close(close_code::SIZE, "the message is too large"),
+        Some(WireError::Utf8(_)) => Over::Close(close_code::INVALID, "a text is not UTF-8"),
+        Some(WireError::Protocol(
+            tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        )) => Over::Gone,
+        Some(WireError::Protocol(_)) => {
+            Over::Close(close_code::PROTOCOL, "the frames break the WebSocket protocol")
+        }
+        _ => Over::Gone,
+    }
+}
+
+fn text(json: String) -> Message {
+    Message::Text(json.into())
+}
+
+/// The most subscriptions of one connection, that of its URL included. Wildcards and `/events` follow more than that
+/// with one.
+const SUBSCRIPTIONS_MAX: usize = 64;
+/// The most publishes of one connection that are under way at one time.
+const PUBLISHES_MAX: usize = 32;
+/// The most events that are taken from a subscription at once.
+const EVENTS_MAX: usize = 64;
+/// No further event is taken at once behind this many bytes, as events take them in memory.
+const BYTES_MAX: usize = 32 * 1024;
+/// How long a client may leave a batch unread.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a client may take to answer a close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A client that was not heard from for this many heartbeats is gone: it answers a ping at each.
+const SILENT_HEARTBEATS_MAX: u32 = 3;
