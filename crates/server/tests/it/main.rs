@@ -1,0 +1,2 @@
+//! Integration tests: a module a subject.
+mod read;
