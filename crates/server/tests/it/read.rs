@@ -5,6 +5,7 @@ mod ndjson;
 mod page;
 mod sse;
 mod start;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -105,6 +106,16 @@ impl TestServer {
         let mut stream = TcpStream::connect(self.addr).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
         Wire { stream, raw: Vec::new(), body: String::new() }
+    }
+
+    /// Waits until a topic, which must exist, has so many live readers.
+    async fn until_subscribers(&self, topic: &str, count: u64) {
+        hang_limit(async {
+            while self.page(&format!("/topics/{topic}?info")).await["subscribers"] != count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
     }
 
     /// The page at a target.

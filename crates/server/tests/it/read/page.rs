@@ -1,7 +1,5 @@
 //! JSON pages: short polls and long polls.
 
-use std::time::Duration;
-
 use expect_test::expect;
 use longwave_core::{DataFormat, EndReason};
 
@@ -110,7 +108,7 @@ async fn a_long_poll_is_answered_by_the_next_event() {
     let server = TestServer::start().await;
     let one = server.publish("a", "one").await;
     let mut wire = server.get(&format!("/topics/a?after={one}&wait=60s"), &[]).await;
-    server.until_waiting("a", 1).await;
+    server.until_subscribers("a", 1).await;
     assert!(wire.raw.is_empty());
     server.publish("other", "not this").await;
     let two = server.publish("a", "two").await;
@@ -118,7 +116,7 @@ async fn a_long_poll_is_answered_by_the_next_event() {
     let page: serde_json::Value = serde_json::from_str(&wire.whole_body(&head).await).unwrap();
     assert_eq!(page["events"][0]["id"], *two);
     assert_eq!(page["cursor"], *two);
-    server.until_waiting("a", 0).await;
+    server.until_subscribers("a", 0).await;
 }
 
 #[tokio::test]
@@ -146,7 +144,7 @@ async fn a_long_poll_returns_when_the_server_goes_down() {
     let server = TestServer::start().await;
     let one = server.publish("a", "one").await;
     let mut wire = server.get(&format!("/topics/a?wait=60s&after={one}"), &[]).await;
-    server.until_waiting("a", 1).await;
+    server.until_subscribers("a", 1).await;
     let TestServer { server, .. } = server;
     hang_limit(server.shutdown()).await;
     assert!(wire.head().await.starts_with("HTTP/1.1 200 "));
@@ -186,16 +184,4 @@ async fn a_page_tells_of_a_gap() {
     assert_eq!(page["events"][0]["data"], "three");
     // Who asks for what there is does not miss what there is not.
     assert!(server.page("/topics/a").await.get("gap").is_none());
-}
-
-impl TestServer {
-    /// Waits until a topic, which must exist, has so many live reads.
-    async fn until_waiting(&self, topic: &str, count: u64) {
-        hang_limit(async {
-            while self.page(&format!("/topics/{topic}?info")).await["subscribers"] != count {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
-    }
 }
