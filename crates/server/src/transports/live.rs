@@ -16,7 +16,7 @@ use longwave_core::{Budget, SelectorSet, StartAt};
 use super::LONGWAVE_CURSOR;
 use super::framing::Framing;
 use super::read_request::ReadRequest;
-use crate::http::{App, HttpOptions, Problem};
+use crate::http::{App, HttpOptions, Problem, Transport};
 use crate::hub::{
     Delivery, Hub, NextError, Subscribe, SubscribeError, SubscriberKind, Subscription,
 };
@@ -49,7 +49,7 @@ pub(super) async fn open(
         // The headers are all that was asked for, and an open subscription would be for nobody.
         Body::empty()
     } else {
-        let pump = Pump::new(subscription, framing, app.options(), request.limit);
+        let pump = Pump::new(app.clone(), subscription, framing, request.limit);
         Body::from_stream(stream::unfold(pump, async |mut pump| {
             let chunk = pump.next_chunk().await?;
             Some((Ok::<Bytes, std::convert::Infallible>(chunk), pump))
@@ -98,6 +98,8 @@ pub(super) const FAREWELL_SPREAD_MS: u64 = 10_000;
 /// Moves what a subscription delivers into a body, a chunk at a time and only when the body is asked for more: a reader
 /// that is slow holds one chunk, and otherwise nothing but its cursor.
 struct Pump {
+    app: App,
+    transport: Transport,
     subscription: Subscription,
     framing: Framing,
     heartbeat: Duration,
@@ -115,19 +117,20 @@ enum State {
 }
 
 impl Pump {
-    fn new(
-        subscription: Subscription,
-        framing: Framing,
-        options: &HttpOptions,
-        limit: Option<u64>,
-    ) -> Pump {
+    fn new(app: App, subscription: Subscription, framing: Framing, limit: Option<u64>) -> Pump {
+        let options = app.options();
         Pump {
+            transport: match framing {
+                Framing::Sse(_) => Transport::Live(SubscriberKind::Sse),
+                Framing::Ndjson { .. } => Transport::Live(SubscriberKind::Ndjson),
+            },
             subscription,
             framing,
             heartbeat: Duration::from_millis(options.heartbeat_ms.max(1)),
             farewell_retry: retry_time(options, FAREWELL_SPREAD_MS),
             left: limit.unwrap_or(u64::MAX),
             state: State::Opening(retry_time(options, options.retry_jitter_ms)),
+            app,
         }
     }
 
@@ -151,7 +154,9 @@ impl Pump {
         match tokio::time::timeout(self.heartbeat, self.subscription.next(budget)).await {
             Err(_) => self.framing.write_heartbeat(&mut out),
             Ok(Ok(Delivery::Items(items))) => {
-                self.left = self.left.saturating_sub(items.len() as u64);
+                let count = items.len() as u64;
+                self.left = self.left.saturating_sub(count);
+                self.app.metrics().delivered(self.transport, count);
                 for item in &items {
                     self.framing.write_item(&mut out, item);
                 }

@@ -1,8 +1,12 @@
 //! Reading over real sockets, whatever the transport. What the tests share is here: a server over a memory log whose
 //! time stands still, and a client that sees every byte.
 
+mod bad_input;
+mod html;
+mod many;
 mod ndjson;
 mod page;
+mod resume;
 mod sse;
 mod start;
 mod websocket;

@@ -10,13 +10,13 @@ use axum::extract::ws::{CloseCode, CloseFrame, Message, WebSocket, close_code};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, FuturesOrdered};
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use longwave_core::{Append, Budget, FeedItem, Selector, SelectorSet, TopicName};
+use longwave_core::{Append, Budget, FeedItem, Outcome, Selector, SelectorSet, TopicName};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_stream::StreamMap;
 use tungstenite::Error as WireError;
 
 use super::message::{self, ClientMessage, Ref, SubscribeOp};
-use crate::http::{App, Code, Phase, Problem, append_problem};
+use crate::http::{App, Code, Phase, Problem, Transport, append_problem};
 use crate::hub::{Delivery, NextError, Subscribe, SubscribeError, SubscriberKind, Subscription};
 use crate::transports::live::{FAREWELL_SPREAD_MS, retry_time};
 use crate::transports::now;
@@ -186,9 +186,14 @@ impl Session {
         let answer = async move {
             let topic = append.topic.clone();
             match app.log().append(append).await {
-                Ok(appended) => reference.map(|reference| {
-                    message::published(&reference, app.log().epoch(), &topic, &appended)
-                }),
+                Ok(appended) => {
+                    if appended.outcome == Outcome::New {
+                        app.metrics().published(appended.count.into());
+                    }
+                    reference.map(|reference| {
+                        message::published(&reference, app.log().epoch(), &topic, &appended)
+                    })
+                }
                 Err(error) => {
                     Some(message::error(reference.as_ref(), &append_problem(&app, &error)))
                 }
@@ -256,6 +261,7 @@ impl Session {
         let epoch = self.app.log().epoch();
         match delivered {
             Delivered::Items(items) => {
+                self.app.metrics().delivered(WEBSOCKET, items.len() as u64);
                 items.iter().map(|item| text(message::item(epoch, sub, item))).collect()
             }
             Delivered::Failed(problem) => {
@@ -320,6 +326,7 @@ fn text(json: String) -> Message {
     Message::Text(json.into())
 }
 
+const WEBSOCKET: Transport = Transport::Live(SubscriberKind::WebSocket);
 /// The most subscriptions of one connection, that of its URL included. Wildcards and `/events` follow more than that
 /// with one.
 const SUBSCRIPTIONS_MAX: usize = 64;

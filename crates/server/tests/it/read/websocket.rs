@@ -185,7 +185,10 @@ async fn a_publish_under_a_key_is_there_once() {
     chat.say(publish).await;
     let (first, second) = (chat.hear().await, chat.hear().await);
     assert_eq!(first["ack"]["id"], second["ack"]["id"]);
-    assert_eq!((&first["ack"]["duplicate"], &second["ack"]["duplicate"]), (&Value::Null, &json!(true)));
+    assert_eq!(
+        (&first["ack"]["duplicate"], &second["ack"]["duplicate"]),
+        (&Value::Null, &json!(true))
+    );
 }
 
 #[tokio::test]
@@ -247,7 +250,8 @@ async fn a_handshake_that_can_not_work_is_refused_with_a_status() {
     assert_eq!((status, &problem["parameter"]), (400, &json!("limit")));
     let (status, problem) = server.refused("/topics/a", &[("sec-websocket-version", "8")]).await;
     assert_eq!((status, &problem["code"]), (400, &json!("websocket-invalid")));
-    let (status, problem) = server.refused("/topics/a", &[("origin", "https://evil.example")]).await;
+    let (status, problem) =
+        server.refused("/topics/a", &[("origin", "https://evil.example")]).await;
     assert_eq!((status, &problem["code"]), (403, &json!("origin-forbidden")));
 }
 
