@@ -143,6 +143,13 @@ impl Ledger {
         self.timed.range::<TopicName, _>((start, Bound::Unbounded)).take(limit).cloned().collect()
     }
 
+    /// The names of all topics that have settings, in no order.
+    #[must_use]
+    pub fn configured_topics(&self) -> Vec<TopicName> {
+        let configured = self.topics.iter().filter(|(_, topic)| topic.config.is_some());
+        configured.map(|(name, _)| name.clone()).collect()
+    }
+
     /// How many topics there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -8,8 +8,8 @@ use crate::event::IdOrigin;
 use crate::extension::ExtensionFields;
 use crate::utf8::replace_lossy;
 
-/// The standard's data, event type and last event id buffers. All are kept between events, so that a running stream
-/// allocates nothing.
+/// The standard's data, event type and last event id buffers. They are kept between events, so that a running stream
+/// allocates nothing, unless a large event made them large.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Block {
     /// The data lines that had to be copied, joined by LF, not yet checked to be UTF-8.
@@ -44,7 +44,7 @@ impl Block {
 
     /// Makes this block's id, if it has one, the last event id.
     pub(crate) fn commit_id(&mut self, last_event_id: &mut String) -> IdOrigin {
-        if !mem::take(&mut self.has_id) {
+        if !self.has_id {
             return IdOrigin::Earlier;
         }
         mem::swap(&mut self.id, last_event_id);
@@ -56,12 +56,19 @@ impl Block {
         !self.has_data && !self.has_id && self.event_type.is_empty() && self.extensions.is_empty()
     }
 
+    /// Begins the next event.
     pub(crate) fn clear(&mut self) {
         self.data.clear();
+        self.data.shrink_to(BUFFER_BYTES_KEPT_MAX);
         self.has_data = false;
         self.event_type.clear();
+        self.event_type.shrink_to(BUFFER_BYTES_KEPT_MAX);
         self.extensions.clear();
         self.bytes = 0;
         self.has_id = false;
     }
 }
+
+/// How much of a buffer is kept for the next event: one huge event must not hold its memory for as long as the
+/// connection lasts.
+pub(crate) const BUFFER_BYTES_KEPT_MAX: usize = 256 * 1024;

@@ -5,12 +5,11 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::error::Error;
-use core::fmt;
 use core::mem;
 use core::time::Duration;
 
-use crate::block::Block;
+use crate::block::{BUFFER_BYTES_KEPT_MAX, Block};
+use crate::decoded::{DecodeError, Decoded, UnknownFields};
 use crate::event::{EventRef, IdOrigin};
 use crate::line::{Field, LineEnd, parse_retry_ms, split_line, unfinished_data_value};
 use crate::utf8::{decode_or_borrow, replace_lossy};
@@ -25,7 +24,8 @@ pub const EVENT_BYTES_MAX_DEFAULT: usize = 16 * 1024 * 1024;
 /// browsers do. An event that the stream's end cuts off never comes out, and its id does not count.
 ///
 /// An event that lies in one piece with one line of data is borrowed from that piece; any other is put together in a
-/// buffer that the decoder keeps, so decoding allocates only while those buffers still grow.
+/// buffer that the decoder keeps, so a running stream allocates nothing. Of a buffer that one event made larger than
+/// 256 KiB, the rest is given back after it.
 ///
 /// ```
 /// use longwave_sse::{Decoded, Decoder};
@@ -62,40 +62,6 @@ pub struct Decoder {
     last_event_id: String,
     /// Text that could not be borrowed because it had to be changed.
     scratch: String,
-}
-
-/// What [`Decoder::decode`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Decoded<'a> {
-    /// An event.
-    Event(EventRef<'a>),
-    /// A comment, without its colon and one space after it. Servers send empty ones to show that they are alive.
-    Comment(&'a str),
-    /// The server asks to wait this long before a reconnect. It counts at once, whether or not an event follows.
-    Retry(Duration),
-}
-
-/// What a decoder does with fields that the standard does not know.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum UnknownFields {
-    /// Skips them, as the standard says.
-    #[default]
-    Ignore,
-    /// Hands them out with the event, in [`EventRef::extensions`].
-    Keep,
-}
-
-/// Why a stream can't be decoded any further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// An event, or a single line, is larger than the decoder may hold.
-    EventTooLarge {
-        /// The limit that was passed, in bytes.
-        event_bytes_max: usize,
-    },
 }
 
 impl Decoder {
@@ -156,6 +122,8 @@ impl Decoder {
     ) -> Result<Option<Decoded<'a>>, DecodeError> {
         if mem::take(&mut self.handed_out) {
             self.block.clear();
+            self.scratch.clear();
+            self.scratch.shrink_to(BUFFER_BYTES_KEPT_MAX);
         }
         let step = match self.advance(input) {
             Ok(step) => step,
@@ -304,6 +272,7 @@ impl Decoder {
             other => self.apply(&other).map(|ms| Step::Retry { ms }),
         };
         line.clear();
+        line.shrink_to(BUFFER_BYTES_KEPT_MAX);
         self.line = line;
         Ok(step)
     }
@@ -318,10 +287,11 @@ impl Decoder {
             return Ok(());
         }
         self.line.extend_from_slice(part);
-        let line = mem::take(&mut self.line);
-        if !self.begin_long_data_line(&line) {
-            self.line = line;
+        let mut line = mem::take(&mut self.line);
+        if self.begin_long_data_line(&line) {
+            line.clear();
         }
+        self.line = line;
         Ok(())
     }
 
@@ -435,18 +405,6 @@ impl Default for Decoder {
     }
 }
 
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::EventTooLarge { event_bytes_max } => {
-                write!(f, "an event is larger than the limit of {event_bytes_max} bytes")
-            }
-        }
-    }
-}
-
-impl Error for DecodeError {}
-
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     /// Nothing but the first `bom_bytes` bytes of a byte order mark has been seen.
@@ -476,3 +434,55 @@ enum Text<'i> {
 struct TooLarge;
 
 const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Decodes everything and counts the events.
+    fn decode_all<'p>(decoder: &mut Decoder, pieces: impl Iterator<Item = &'p [u8]>) -> usize {
+        let mut events = 0;
+        for mut input in pieces {
+            while let Some(decoded) = decoder.decode(&mut input).unwrap() {
+                events += usize::from(matches!(decoded, Decoded::Event(_)));
+            }
+        }
+        events
+    }
+
+    fn buffers(decoder: &Decoder) -> [(*const u8, usize); 4] {
+        let Decoder { block, line, scratch, .. } = decoder;
+        [
+            (block.data.as_ptr(), block.data.capacity()),
+            (block.event_type.as_ptr(), block.event_type.capacity()),
+            (line.as_ptr(), line.capacity()),
+            (scratch.as_ptr(), scratch.capacity()),
+        ]
+    }
+
+    #[test]
+    fn a_running_stream_reuses_its_buffers() {
+        let stream = b"event: delta\ndata: one\ndata: tw\xFF\n\n: alive \xFF\n".repeat(1000);
+        let mut decoder = Decoder::new();
+        assert_eq!(decode_all(&mut decoder, stream.chunks(7)), 1000);
+        let before = buffers(&decoder);
+        assert!(before.iter().all(|(_, capacity)| *capacity > 0));
+        assert_eq!(decode_all(&mut decoder, stream.chunks(7)), 1000);
+        assert_eq!(buffers(&decoder), before);
+    }
+
+    #[test]
+    fn a_huge_event_does_not_leave_its_memory_behind() {
+        let huge = "\u{E9}".repeat(BUFFER_BYTES_KEPT_MAX);
+        let stream = [
+            alloc::format!("data: {huge}\nevent: {huge}\ntopic: {huge}\n: {huge}\n").as_bytes(),
+            b"data: \xFF\n\ndata: small\n\n",
+        ]
+        .concat();
+        let mut decoder = Decoder::new().with_unknown_fields(UnknownFields::Keep);
+        assert_eq!(decode_all(&mut decoder, stream.chunks(4096)), 2);
+        for (_, capacity) in buffers(&decoder) {
+            assert!(capacity <= BUFFER_BYTES_KEPT_MAX, "{capacity} bytes are kept");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
+use crate::block::BUFFER_BYTES_KEPT_MAX;
 use crate::utf8::push_lossy;
 
 /// The fields of an event that the standard does not know, in the order they came.
@@ -43,6 +44,7 @@ impl ExtensionFields {
 
     pub(crate) fn clear(&mut self) {
         self.text.clear();
+        self.text.shrink_to(BUFFER_BYTES_KEPT_MAX);
     }
 }
 

@@ -1,13 +1,12 @@
-//! The codec's front door: it names the modules and re-exports every public type.
+//! An incremental codec for `text/event-stream`. Reading a stream starts at [`Decoder`], writing one at [`Frame`].
 //!
-//! Reading a stream starts at [`Decoder`], writing one at [`Frame`]. There is no I/O here, no clock and no
-//! reconnecting: bytes in, events out, and the reverse.
 #![doc = include_str!("../README.md")]
 #![no_std]
 
 extern crate alloc;
 
 mod block;
+mod decoded;
 mod decoder;
 mod encoder;
 mod event;
@@ -16,7 +15,8 @@ mod field;
 mod line;
 mod utf8;
 
-pub use decoder::{DecodeError, Decoded, Decoder, EVENT_BYTES_MAX_DEFAULT, UnknownFields};
+pub use decoded::{DecodeError, Decoded, UnknownFields};
+pub use decoder::{Decoder, EVENT_BYTES_MAX_DEFAULT};
 pub use encoder::{Frame, Output, encode_comment, encode_retry};
 pub use event::{DEFAULT_EVENT_TYPE, Event, EventRef};
 pub use extension::ExtensionFields;

@@ -17,9 +17,9 @@ pub(crate) fn push_lossy(text: &mut String, bytes: &[u8]) {
 
 /// `bytes` as text: themselves where they are well-formed, else decoded into `scratch`, whose content is replaced.
 pub(crate) fn decode_or_borrow<'a>(bytes: &'a [u8], scratch: &'a mut String) -> &'a str {
-    match str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(_) => {
+    match checked(bytes) {
+        Some(text) => text,
+        None => {
             scratch.clear();
             push_lossy(scratch, bytes);
             scratch
@@ -30,11 +30,24 @@ pub(crate) fn decode_or_borrow<'a>(bytes: &'a [u8], scratch: &'a mut String) -> 
 /// Makes `text` the decoded `bytes`.
 pub(crate) fn replace_lossy(text: &mut String, bytes: &[u8]) {
     text.clear();
-    match str::from_utf8(bytes) {
-        Ok(valid) => text.push_str(valid),
-        Err(_) => push_lossy(text, bytes),
+    match checked(bytes) {
+        Some(valid) => text.push_str(valid),
+        None => push_lossy(text, bytes),
     }
 }
+
+/// `bytes` as text if they are well-formed.
+#[inline]
+fn checked(bytes: &[u8]) -> Option<&str> {
+    if bytes.len() < SIMD_BYTES_MIN {
+        str::from_utf8(bytes).ok()
+    } else {
+        simdutf8::basic::from_utf8(bytes).ok()
+    }
+}
+
+/// Below this the standard library is faster (`benches/codec.rs`, `decode/llm`).
+const SIMD_BYTES_MIN: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! Where events are kept: the [`Log`] trait and its implementations.
 //!
-//! It knows records, files and topics, and nothing of HTTP or of who reads. Start with [`Log`]; [`MemoryLog`] is its
-//! smallest implementation.
+//! It knows records, files and topics, and nothing of HTTP or of who reads. Start with [`Log`]; [`SegmentLog`] keeps
+//! events on disk, [`MemoryLog`] in memory only.
 
 mod clock;
 mod limits;
@@ -19,3 +19,4 @@ pub use log::{
     LogFuture, LogState, LogStatus, ReadError, ReadPage, ReadQuery, Start, TopicsPage, TopicsQuery,
 };
 pub use memory::{MemoryLog, MemoryOptions};
+pub use segment::{Fault, Faults, OpenError, SegmentLog, SegmentOptions, Step};

@@ -132,7 +132,7 @@ impl Ledger {
                 return Ok(Admission::Duplicate(seen.as_duplicate()));
             }
         }
-        let known = self.staged_topic(group, name);
+        let known = self.topic_in(group, name);
         let end = known.and_then(|topic| topic.end);
         let (messages, seen) = self.unseen(group, name, append.messages)?;
         if messages.is_empty()
@@ -162,7 +162,7 @@ impl Ledger {
     /// Stages settings, whose record takes a position of its own.
     pub fn configure(&self, group: &mut Group, name: &TopicName, config: Config) -> Settings {
         let seq = group.take_position();
-        let is_new = self.staged_topic(group, name).is_none();
+        let is_new = self.topic_in(group, name).is_none();
         let topic = self.staged_mut(group, name);
         topic.config = Some(config);
         topic.config_seq = seq;
@@ -171,13 +171,13 @@ impl Ledger {
 
     /// Stages a topic's settings as they are, for their record to be written again; `None` where it has none.
     pub fn restate(&self, group: &mut Group, name: &TopicName) -> Option<Settings> {
-        let config = self.staged_topic(group, name)?.config.clone()?;
+        let config = self.topic_in(group, name)?.config.clone()?;
         Some(self.configure(group, name, config))
     }
 
     /// Stages a topic's deletion, whose record takes the position that is returned; `None` where there is no such topic.
     pub fn delete(&self, group: &mut Group, name: &TopicName) -> Option<Seq> {
-        self.staged_topic(group, name)?;
+        self.topic_in(group, name)?;
         let seq = group.take_position();
         let staged = group.topics.entry_ref(name).or_default();
         *staged = Staged { topic: None, deleted: Some(seq), keys: HashMap::new() };
@@ -288,7 +288,8 @@ impl Ledger {
     }
 
     /// The topic as the group leaves it so far.
-    fn staged_topic<'a>(&'a self, group: &'a Group, name: &TopicName) -> Option<&'a Topic> {
+    #[must_use]
+    pub fn topic_in<'a>(&'a self, group: &'a Group, name: &TopicName) -> Option<&'a Topic> {
         match group.topics.get(name) {
             Some(staged) => staged.topic.as_ref(),
             None => self.topic(name),

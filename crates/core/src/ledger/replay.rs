@@ -5,6 +5,7 @@
 
 use super::{Ledger, Topic};
 use crate::dedup::{Publication, ScopedKey};
+use crate::retention::Trim;
 use crate::{Config, EndReason, Seq, TopicEnd, TopicName, UnixMillis};
 
 /// What a record tells of a topic as a whole.
@@ -49,6 +50,17 @@ impl Ledger {
         }
     }
 
+    /// Replays that all of a topic's events up to here are gone.
+    pub fn replay_removal(&mut self, name: &TopicName, through: Seq) {
+        if let Some(topic) = self.topics.get_mut(name)
+            && topic.removed < through
+        {
+            let before = std::mem::replace(&mut topic.removed, through);
+            self.removals.remove(&(before, name.clone()));
+            self.removals.insert((through, name.clone()));
+        }
+    }
+
     /// Replays a topic's settings.
     pub fn replay_snapshot(&mut self, name: &TopicName, seq: Seq, snapshot: Snapshot) {
         let removed = self.removed_of(name).max(snapshot.removed);
@@ -78,18 +90,17 @@ impl Ledger {
         self.window.remember(topic, key, publication);
     }
 
-    /// Ends a replay: topics of which nothing was retained and that have no settings are taken off the table.
+    /// Ends a replay: of topics of which nothing was retained, everything is gone, and those that have no settings either
+    /// are taken off the table.
     pub fn replay_finished(&mut self) {
-        let empty: Vec<TopicName> = self
+        let empty: Vec<(TopicName, Seq)> = self
             .topics
             .iter()
-            .filter(|(_, topic)| !topic.is_needed())
-            .map(|(name, _)| name.clone())
+            .filter(|(_, topic)| topic.events == 0)
+            .map(|(name, topic)| (name.clone(), topic.before_next()))
             .collect();
-        for name in empty {
-            if let Some(topic) = self.take(&name) {
-                self.gone.insert(name, topic.before_next());
-            }
+        for (name, through) in empty {
+            self.trim(&name, Trim { through, events: 0, bytes: 0 }, None);
         }
     }
 }

@@ -24,6 +24,7 @@ pub use metrics::{Metrics, Transport};
 pub use options::{HostNames, HttpOptions, Origins};
 pub use problem::{Code, Problem};
 pub use query::{Query, QueryError};
+pub use router::route_paths;
 pub use topic_path::TopicPath;
 
 pub(crate) use app::Phase;

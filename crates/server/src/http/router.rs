@@ -25,7 +25,7 @@ pub(crate) fn router(app: App) -> Router {
 }
 
 /// The table of routes. The OpenAPI document must have the same; a test compares them.
-pub(super) fn routes() -> [(&'static str, MethodRouter<App>); 9] {
+fn routes() -> [(&'static str, MethodRouter<App>); 9] {
     [
         ("/", get(read::index)),
         (
@@ -46,6 +46,12 @@ pub(super) fn routes() -> [(&'static str, MethodRouter<App>); 9] {
         ("/metrics", get(probes::metrics)),
         ("/openapi.json", get(openapi::openapi)),
     ]
+}
+
+/// The patterns of all routes.
+#[must_use]
+pub fn route_paths() -> Vec<&'static str> {
+    routes().into_iter().map(|(path, _)| path).collect()
 }
 
 async fn no_topic(TopicPath(topic): TopicPath) -> Problem {

@@ -147,8 +147,8 @@ struct Draft {
 #[derive(PartialEq, Eq)]
 enum Room {
     Left,
-    /// A second gap came: it belongs in front of the next page.
-    GapAhead,
+    /// What came last, an event that is too large or a second gap, belongs in the next page.
+    None,
 }
 
 impl Draft {
@@ -175,12 +175,17 @@ impl Draft {
         for item in items {
             match item {
                 FeedItem::Event(event) => {
-                    self.bytes += Budget::cost(&event);
+                    let bytes = self.bytes + Budget::cost(&event);
+                    if bytes > Page::BYTES_MAX && !self.events.is_empty() {
+                        self.room = Room::None;
+                        return;
+                    }
+                    self.bytes = bytes;
                     self.events.push(event);
                 }
                 FeedItem::Gap(gap) if self.is_empty() => self.gap = Some(gap),
                 FeedItem::Gap(_) => {
-                    self.room = Room::GapAhead;
+                    self.room = Room::None;
                     return;
                 }
             }

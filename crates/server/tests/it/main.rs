@@ -1,2 +1,20 @@
-//! Integration tests: a module a subject.
+//! The server over real sockets. A module per subject; what they share is in `support`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "clippy allows these in test functions only, and helpers are called by nothing else"
+)]
+
+mod errors;
+mod limits;
+mod manage;
+mod openapi;
+mod origin;
+mod probes;
+mod publish;
+mod publish_batch;
+mod publish_stream;
 mod read;
+mod shutdown;
+mod support;

@@ -52,12 +52,6 @@ pub(crate) enum Kind {
     Close,
 }
 
-impl Kind {
-    pub(crate) fn is_event(self) -> bool {
-        matches!(self, Kind::Message(_) | Kind::End(_))
-    }
-}
-
 impl<'a> Record<'a> {
     /// A record of the log's own, of no topic.
     pub(crate) fn own(kind: Kind, seq: Seq, time: UnixMillis) -> Record<'a> {
@@ -134,7 +128,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, seed: u32, record: &Record<'_>) -> u32 {
     out.extend_from_slice(record.data);
     // An append is bounded far below 4 GiB.
     let len = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
-    let body_len = (len - PREFIX_LEN as u32).to_le_bytes();
+    let body_len = (len - PREFIX_BYTES).to_le_bytes();
     let body = out.get(start + PREFIX_LEN..).unwrap_or_default();
     let crc = checksum(seed, body_len, body).to_le_bytes();
     if let Some(prefix) = out.get_mut(start..start + PREFIX_LEN) {
@@ -156,7 +150,7 @@ pub(crate) fn decode(bytes: &[u8], seed: u32) -> Option<(Record<'_>, u32)> {
     {
         return None;
     }
-    Some((decode_body(body)?, len + PREFIX_LEN as u32))
+    Some((decode_body(body)?, len + PREFIX_BYTES))
 }
 
 fn decode_body(body: &[u8]) -> Option<Record<'_>> {
@@ -259,7 +253,8 @@ fn format_of(code: u8) -> Option<DataFormat> {
 }
 
 /// Length and checksum.
-pub(crate) const PREFIX_LEN: usize = 8;
+const PREFIX_BYTES: u32 = 8;
+const PREFIX_LEN: usize = PREFIX_BYTES as usize;
 /// A record without texts and data.
 pub(crate) const FIXED_LEN: usize = PREFIX_LEN + 8 + 3 * 8 + 4;
 

@@ -1,6 +1,7 @@
 //! A log under test with its clock and its feed: [`Fixture`].
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,8 +13,9 @@ use longwave_core::{
 };
 use longwave_store::{
     AppendError, Clock, Commit, CommitFeed, Log, MemoryLog, MemoryOptions, ReadPage, ReadQuery,
-    Start,
+    SegmentLog, SegmentOptions, Start,
 };
+use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 /// A clock that stands still until told.
@@ -31,17 +33,48 @@ impl TestClock {
     }
 }
 
-type Retain = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+pub(crate) type Retain = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// An open log whose feed is drained into a queue.
 pub(crate) struct Fixture {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) clock: TestClock,
     pub(crate) commits: mpsc::UnboundedReceiver<Commit>,
-    retain: Retain,
+    pub(crate) retain: Retain,
+    /// The log's directory, where it has one.
+    pub(crate) dir: Option<TempDir>,
 }
 
-/// What no test holds.
+/// A copy of a log's directory.
+pub(crate) fn copy(dir: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
+
+/// The segments in a directory, oldest first.
+pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut segments: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|e| e == "seg")).collect();
+    segments.sort();
+    segments
+}
+
+/// Small segments, and nothing that happens by itself.
+pub(crate) fn options(dir: &Path, clock: &TestClock, retention: LogRetention) -> SegmentOptions {
+    let mut options = SegmentOptions::new(dir);
+    options.retention = retention;
+    options.retention_interval = None;
+    options.segment_bytes = 64 << 10;
+    options.clock = clock.clock();
+    options
+}
+
+/// Keeps everything.
 pub(crate) const ENDLESS: LogRetention = LogRetention { max_age_ms: None, max_bytes: None };
 
 impl Fixture {
@@ -54,7 +87,42 @@ impl Fixture {
             let log = Arc::clone(&retained);
             Box::pin(async move { log.retain().await })
         });
-        Fixture { log, clock, commits: drain(feed), retain }
+        Fixture { log, clock, commits: drain(feed), retain, dir: None }
+    }
+
+    pub(crate) fn segment(retention: LogRetention) -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = TestClock::default();
+        let fixture = Fixture::open(options(dir.path(), &clock, retention), clock);
+        Fixture { dir: Some(dir), ..fixture }
+    }
+
+    pub(crate) fn open(options: SegmentOptions, clock: TestClock) -> Fixture {
+        let (log, feed) = SegmentLog::open(options).unwrap();
+        let retained = Arc::clone(&log);
+        let retain: Retain = Box::new(move || {
+            let log = Arc::clone(&retained);
+            Box::pin(async move { log.retain().await })
+        });
+        Fixture { log, clock, commits: drain(feed), retain, dir: None }
+    }
+
+    /// Closes the log and opens it again; one in memory stays as it is.
+    pub(crate) async fn reopen(self, retention: LogRetention) -> Fixture {
+        let Some(dir) = self.dir else { return self };
+        within(self.log.close()).await;
+        let options = options(dir.path(), &self.clock, retention);
+        Fixture { dir: Some(dir), ..Fixture::open(options, self.clock) }
+    }
+
+    /// Leaves the log as it is on disk at this moment, as if the process had been killed, and opens that.
+    pub(crate) async fn crash(self, retention: LogRetention) -> Fixture {
+        let Some(dir) = &self.dir else { return self };
+        let copy = copy(dir.path());
+        let clock = self.clock.clone();
+        within(self.log.close()).await;
+        let options = options(copy.path(), &clock, retention);
+        Fixture { dir: Some(copy), ..Fixture::open(options, clock) }
     }
 
     pub(crate) async fn retain(&self) {

@@ -1,4 +1,12 @@
 //! What every log must do, and what only the one on disk can show.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "what goes wrong in a test is to end it"
+)]
 
 mod fixture;
+mod model;
+mod recovery;
 mod suite;

@@ -24,6 +24,12 @@ macro_rules! on_every_log {
                 super::$test(Fixture::memory($retention)).await;
             })*
         }
+        mod segment {
+            use super::*;
+            $(#[tokio::test] async fn $test() {
+                super::$test(Fixture::segment($retention)).await;
+            })*
+        }
     };
 }
 

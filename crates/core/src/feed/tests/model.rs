@@ -70,6 +70,7 @@ impl World {
     pub(super) fn delete(&mut self, topic: &str) {
         self.committed = self.committed.next();
         self.log.retain(|event| event.topic.as_str() != topic);
+        self.removed.insert(topic.parse().unwrap(), self.committed);
         let events = vec![end(self.committed.0, topic, EndReason::Deleted)];
         self.undispatched.push_back((events, self.committed));
     }

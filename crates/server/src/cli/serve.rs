@@ -1,0 +1,251 @@
+//! `longwave serve`: opens the log, starts the server, and takes it down in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use longwave::http::HttpOptions;
+use longwave::{Server, ServerOptions};
+use longwave_core::LogRetention;
+use longwave_store::{
+    CommitFeed, Log, MemoryLog, MemoryOptions, OpenError, SegmentLog, SegmentOptions,
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::failure::Failure;
+use super::flags::SettingFlags;
+use super::output::print;
+use crate::config::{LogFormat, LogKind, Settings, Sources};
+
+pub(crate) fn run(flags: SettingFlags) -> Result<(), Failure> {
+    let sources = Sources::of_process(flags.words);
+    let settings = Settings::resolve(&sources).map_err(|errors| {
+        Failure::usage(errors).hint("`longwave serve --help` lists all settings")
+    })?;
+    refuse_strangers(&settings)?;
+    start_tracing(&settings)?;
+    for (given, meant) in sources.misspelled_env() {
+        tracing::warn!("{given} is no setting and has no effect; {meant} is one");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let (log, commits) = open_log(&settings).await?;
+    let server = match Server::start(server_options(&settings), log.clone(), commits).await {
+        Ok(server) => server,
+        Err(error) => {
+            log.close().await;
+            return Err(listen_failure(&settings, error));
+        }
+    };
+    print(banner(&settings, server.local_addrs()).as_bytes())?;
+
+    let name = signals.next().await;
+    tracing::info!("{name}: telling subscribers to come back later, and shutting down");
+    tokio::select! {
+        () = server.shutdown() => Ok(()),
+        name = signals.next() => {
+            tracing::warn!("{name} again: going down at once");
+            std::process::exit(EXIT_INTERRUPTED);
+        }
+    }
+}
+
+async fn open_log(settings: &Settings) -> Result<(Arc<dyn Log>, CommitFeed), Failure> {
+    let retention = LogRetention {
+        max_age_ms: settings.retention_max_age.value.limit().map(millis),
+        max_bytes: settings.retention_max_bytes.value.limit().map(|size| size.0),
+    };
+    match settings.log.value {
+        LogKind::Segment => {
+            let mut options = SegmentOptions::new(&settings.data.value);
+            options.retention = retention;
+            options.segment_bytes = settings.segment_size.value.0;
+            let (log, commits) = tokio::task::spawn_blocking(move || SegmentLog::open(options))
+                .await?
+                .map_err(|error| open_failure(settings, error))?;
+            Ok((log, commits))
+        }
+        LogKind::Memory => {
+            let options = MemoryOptions { retention, ..MemoryOptions::default() };
+            let (log, commits) = MemoryLog::open(options).context("the log can't be opened")?;
+            Ok((log, commits))
+        }
+    }
+}
+
+fn open_failure(settings: &Settings, error: OpenError) -> Failure {
+    let hint = match &error {
+        OpenError::Locked { .. } => Some(
+            "stop the other one, talk to it with `longwave tail` and `longwave publish`, or serve from another \
+             directory with --data",
+        ),
+        OpenError::Io { source, .. } => match source.kind() {
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Some(
+                "give the user that runs longwave the right to write there, or set another directory with --data",
+            ),
+            std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists => {
+                Some("--data takes a directory; this is, or leads through, a file")
+            }
+            std::io::ErrorKind::StorageFull => {
+                Some("make room on the disk, or set another directory with --data")
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    let place = format!("can't keep events in {} ({})", settings.data.text, settings.data.origin);
+    super::remote::with_hint(
+        Failure::new(anyhow::Error::new(error).context(place)),
+        hint.map(str::to_owned),
+    )
+}
+
+fn server_options(settings: &Settings) -> ServerOptions {
+    let http = HttpOptions {
+        heartbeat_ms: millis(settings.heartbeat.value),
+        retry_ms: millis(settings.retry.value),
+        retry_jitter_ms: millis(settings.retry_jitter.value),
+        event_bytes_max: to_usize(settings.event_size.value.0),
+        batch_events_max: to_usize(settings.batch_events.value),
+        batch_bytes_max: to_usize(settings.batch_size.value.0),
+        bodies_bytes_max: to_usize(settings.bodies_size.value.0),
+        header_read_timeout_ms: millis(settings.header_timeout.value),
+        body_read_timeout_ms: millis(settings.body_timeout.value),
+        stream_idle_timeout_ms: millis(settings.stream_idle_timeout.value),
+        long_poll_wait_ms_max: millis(settings.long_poll_max.value),
+        page_events_default: to_usize(settings.page_events.value),
+        page_events_max: to_usize(settings.page_events_max.value),
+        page_bytes_max: to_usize(settings.page_size.value.0),
+        topics_page_max: to_usize(settings.topics_page_max.value),
+        websocket_message_bytes_max: to_usize(settings.websocket_message_size.value.0),
+        connections_max: to_usize(settings.connections.value),
+        http2_streams_max: u32::try_from(settings.http2_streams.value).unwrap_or(u32::MAX),
+        drain_timeout_ms: millis(settings.drain_timeout.value),
+        origins: settings.origins.value.clone(),
+        hosts: settings.hosts.value.clone(),
+    };
+    ServerOptions { listen: settings.listen.value.clone(), http }
+}
+
+/// There is no authentication yet, so whoever reaches the server may do everything.
+fn refuse_strangers(settings: &Settings) -> Result<(), Failure> {
+    let stranger = settings.listen.value.iter().find(|addr| !addr.ip().is_loopback());
+    match stranger {
+        Some(addr) if !settings.open.value => Err(Failure::usage(anyhow::anyhow!(
+            "refusing to listen on {addr} ({}): anybody who can reach it could read and publish everything",
+            settings.listen.origin
+        ))
+        .hint(
+            "listen on 127.0.0.1 behind a proxy that checks who asks; or, where everybody may do everything, \
+             add --open (LONGWAVE_OPEN=true, or `open = true` in the file)",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn listen_failure(settings: &Settings, error: std::io::Error) -> Failure {
+    let hint = match error.kind() {
+        std::io::ErrorKind::AddrInUse => Some(
+            "is longwave running already? Stop it, or listen elsewhere with --listen 127.0.0.1:4481",
+        ),
+        std::io::ErrorKind::PermissionDenied => {
+            Some("ports below 1024 need a privilege; take a higher one with --listen")
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            Some("this machine has no such address; `ip addr` lists those it has")
+        }
+        _ => None,
+    };
+    let place = format!("can't listen on {} ({})", settings.listen.text, settings.listen.origin);
+    let failure = Failure::new(anyhow::Error::new(error).context(place));
+    super::remote::with_hint(failure, hint.map(str::to_owned))
+}
+
+fn start_tracing(settings: &Settings) -> Result<(), Failure> {
+    let level = &settings.log_level;
+    let filter = EnvFilter::try_new(&level.value).map_err(|error| {
+        Failure::usage(anyhow::anyhow!("{}: {:?} is no filter: {error}", level.origin, level.text))
+            .hint("give error, warn, info, debug, trace, or a filter such as info,longwave=debug")
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match settings.log_format.value {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .with_target(false)
+            .init(),
+    }
+    Ok(())
+}
+
+/// What a user sees first. The lines that start with `listening on` are for programs too.
+fn banner(settings: &Settings, addrs: &[SocketAddr]) -> String {
+    let mut text = format!("longwave {}\n", env!("CARGO_PKG_VERSION"));
+    for addr in addrs {
+        text.push_str(&format!("listening on http://{addr}\n"));
+    }
+    text.push_str(&match settings.log.value {
+        LogKind::Segment => format!(
+            "keeping events in {} for {} or up to {}\n",
+            settings.data.text, settings.retention_max_age.text, settings.retention_max_bytes.text
+        ),
+        LogKind::Memory => "keeping events in memory only, until exit\n".to_owned(),
+    });
+    let base = addrs.first().map(|addr| format!("http://{}", reachable(*addr))).unwrap_or_default();
+    text.push_str(&format!(
+        "\nTry it, each in a terminal of its own:\n  \
+         curl -N -H 'Accept: text/event-stream' {base}/topics/news\n  \
+         curl -d 'hello, world' {base}/topics/news\n\n"
+    ));
+    text
+}
+
+/// An address that a client on this machine can use.
+fn reachable(mut addr: SocketAddr) -> SocketAddr {
+    if addr.ip().is_unspecified() {
+        addr.set_ip(match addr {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    addr
+}
+
+/// The signals that ask the server to go.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// What shells report of a process that SIGINT ended.
+const EXIT_INTERRUPTED: i32 = 130;

@@ -1,0 +1,190 @@
+//! `longwave tail`: prints events as they come, through lost connections and restarts of the server.
+
+use clap::Args;
+use futures_util::StreamExt as _;
+use longwave_client::{
+    Data, End, Event, EventStream, Framing, Item, LossCause, Start, SubscribeError, Url,
+};
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::output::{print, state};
+use super::remote::RemoteArgs;
+
+/// Arguments of `longwave tail`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  longwave tail news\n  longwave tail --last 10 'orders/*' 'jobs/**'\n  longwave tail --json news | jq .data\n  longwave tail https://example.com/events"
+)]
+pub(crate) struct TailArgs {
+    /// Topics, selectors such as `orders/*` and `jobs/**`, or the full URL of any server's event stream.
+    #[arg(required = true, value_name = "TOPIC|URL")]
+    topics: Vec<String>,
+    /// Start behind the event with this id, or at the first that is retained.
+    #[arg(long, value_name = "ID|first", group = "start")]
+    after: Option<String>,
+    /// Start with the newest so many events.
+    #[arg(long, value_name = "N", group = "start")]
+    last: Option<u64>,
+    /// Start with events of this age, such as 10m, or of this time, as 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "AGE|TIME", group = "start")]
+    since: Option<String>,
+    /// Only events of these types.
+    #[arg(long, value_name = "TYPE", value_delimiter = ',')]
+    types: Vec<String>,
+    /// Print a JSON line for each event, with id, topic, type, time and data.
+    #[arg(long)]
+    json: bool,
+    /// Stop after so many events.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+pub(crate) async fn run(args: TailArgs) -> Result<(), Failure> {
+    let mut stream = args.stream()?;
+    let mut shown = 0;
+    let mut connected = Connected::Never;
+    let mut last_topic = None;
+    while args.count.is_none_or(|count| shown < count)
+        && let Some(next) = stream.next().await
+    {
+        match next.map_err(|error| args.remote.subscribe_failure(error))? {
+            Item::Event(event) => {
+                print(&args.render(&event, &mut last_topic))?;
+                shown += 1;
+            }
+            Item::Open => {
+                if connected == Connected::Lost {
+                    state("connected again");
+                }
+                connected = Connected::Now;
+            }
+            Item::Reconnecting(lost) => {
+                if connected == Connected::Never
+                    && let LossCause::Unreachable(_) = lost.cause
+                {
+                    let message = format!("can't connect to {}: {}", args.place(), lost.cause);
+                    return Err(Failure::message(message).hint(args.remote.unreachable_hint()));
+                }
+                // Behind an end the server is asked at once whether that was all: nothing to tell.
+                if lost.delay.is_zero() {
+                    continue;
+                }
+                connected = Connected::Lost;
+                state(format_args!("{}; trying again in {:.1?}", lost.cause, lost.delay));
+            }
+            Item::Gap(gap) => {
+                let after = gap.after.as_deref().unwrap_or("the start");
+                state(format_args!("events behind {after} are gone ({})", gap.reason));
+            }
+            Item::End(end) => state(ended(&end)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Connected {
+    Never,
+    Now,
+    Lost,
+}
+
+impl TailArgs {
+    fn stream(&self) -> Result<EventStream, Failure> {
+        let client = self.remote.client()?;
+        let url = match self.topics.as_slice() {
+            [only] => url(only),
+            topics if topics.iter().any(|topic| url(topic).is_some()) => {
+                return Err(Failure::usage(anyhow::anyhow!("a URL is followed alone"))
+                    .hint("run `longwave tail` once for each URL"));
+            }
+            _ => None,
+        };
+        let is_url = url.is_some();
+        let mut subscribe = match url {
+            Some(url) => client.follow(url),
+            None => client.subscribe(&self.topics),
+        };
+        subscribe = subscribe.start(self.start()).event_types(&self.types);
+        if self.json && !is_url {
+            subscribe = subscribe.framing(Framing::Envelope);
+        }
+        subscribe.stream().map_err(|error| match error {
+            SubscribeError::Topic(_) => Failure::usage(error),
+            error => self.remote.subscribe_failure(error),
+        })
+    }
+
+    fn start(&self) -> Start {
+        match (&self.after, self.last, &self.since) {
+            (Some(after), ..) if after == "first" => Start::First,
+            (Some(after), ..) => Start::After(after.clone()),
+            (_, Some(last), _) => Start::Last(last),
+            (.., Some(since)) => Start::Since(since.clone()),
+            _ => Start::Now,
+        }
+    }
+
+    /// Where the events come from, for people.
+    fn place(&self) -> &str {
+        match self.topics.as_slice() {
+            [only] if url(only).is_some() => only,
+            _ => &self.remote.server,
+        }
+    }
+
+    /// An event as it is printed, line end included. `last_topic` is that of the event before.
+    fn render(&self, event: &Event, last_topic: &mut Option<String>) -> Vec<u8> {
+        if self.json {
+            return json_line(event);
+        }
+        let mut line = Vec::new();
+        // As `tail` of several files does.
+        if event.topic.is_some() && event.topic != *last_topic {
+            let topic = event.topic.as_deref().unwrap_or_default();
+            line.extend_from_slice(format!("==> {topic} <==\n").as_bytes());
+            last_topic.clone_from(&event.topic);
+        }
+        line.extend_from_slice(event.data.as_bytes());
+        line.push(b'\n');
+        line
+    }
+}
+
+/// The server's envelope as it came; for a server that has none, one made of what it said.
+fn json_line(event: &Event) -> Vec<u8> {
+    let is_envelope = |text: &&str| {
+        matches!(serde_json::from_str(text), Ok(Value::Object(object))
+            if object.contains_key("data") && object.get("id").and_then(Value::as_str) == event.id.as_deref())
+    };
+    let line = match event.data.as_text().filter(is_envelope) {
+        Some(envelope) => envelope.replace('\n', " "),
+        None => json!({
+            "id": event.id,
+            "topic": event.topic,
+            "type": event.event_type,
+            "data": match &event.data {
+                Data::Text(text) => text.as_str().into(),
+                Data::Binary(bytes) => Value::from(bytes.to_vec()),
+            },
+        })
+        .to_string(),
+    };
+    (line + "\n").into_bytes()
+}
+
+fn ended(end: &End) -> String {
+    match &end.topic {
+        Some(topic) => format!("{topic} has ended ({})", end.reason),
+        None => format!("the topic has ended ({})", end.reason),
+    }
+}
+
+fn url(text: &str) -> Option<Url> {
+    let is_url = text.starts_with("http://") || text.starts_with("https://");
+    is_url.then(|| Url::parse(text).ok()).flatten()
+}

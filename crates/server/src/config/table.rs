@@ -1,0 +1,172 @@
+//! The table of settings: each is declared here, once, and nowhere else.
+//!
+//! A row gives the field of [`Settings`] with its type; flag (`--page-events`) and environment variable
+//! (`LONGWAVE_PAGE_EVENTS`) are spelled after the field. What a setting does to the server is in `cli/serve.rs`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use longwave::http::{HostNames, Origins};
+
+use super::Setting;
+use super::error::SettingsError;
+use super::resolve::{Resolver, Sourced, Sources};
+use super::value::{Bounded, Size, Value, one};
+
+macro_rules! settings {
+    ($($field:ident: $type:ty = $default:literal
+        $(, in $toml:literal)? $(, from $least:literal to $most:literal)?; $help:literal)+) => {
+        /// Every setting of `longwave serve`, with where each came from.
+        #[derive(Debug)]
+        pub(crate) struct Settings {
+            $(pub(crate) $field: Sourced<$type>,)+
+        }
+
+        /// Every setting, in the order in which people read them.
+        pub(crate) const TABLE: &[Setting] = &[$(Setting {
+            name: stringify!($field),
+            toml: settings!(@option $($toml)?),
+            default: $default,
+            bounds: settings!(@option $(($least, $most))?),
+            help: $help,
+            kind: <$type as Value>::KIND,
+            shape: <$type as Value>::SHAPE,
+        },)+];
+
+        impl Settings {
+            /// Reads all settings.
+            ///
+            /// # Errors
+            /// [`SettingsError`] with everything that is wrong, not only the first.
+            pub(crate) fn resolve(sources: &Sources) -> Result<Settings, SettingsError> {
+                let mut resolver = Resolver::new(sources);
+                let mut rows = TABLE.iter();
+                $(let $field = rows.next().and_then(|row| resolver.value::<$type>(row));)+
+                match ($($field,)+) {
+                    ($(Some($field),)+) if !resolver.has_failed() => Ok(Settings { $($field,)+ }),
+                    _ => Err(resolver.into_error()),
+                }
+            }
+
+            /// Every setting with its value as text and where that came from.
+            pub(crate) fn rows(&self) -> Vec<(&'static Setting, String, String)> {
+                let columns = [$((self.$field.text.clone(), self.$field.origin.to_string()),)+];
+                TABLE.iter().zip(columns).map(|(row, (text, origin))| (row, text, origin)).collect()
+            }
+        }
+    };
+    (@option) => { None };
+    (@option $value:expr) => { Some($value) };
+}
+
+settings! {
+    listen: Vec<SocketAddr> = "127.0.0.1:4480", in "listen";
+        "Address and port to listen on, may be repeated; port 0 takes a free one"
+    data: PathBuf = "./longwave-data", in "data";
+        "Directory of the log's files, created where there is none"
+    config: Option<PathBuf> = "";
+        "TOML file with settings; ./longwave.toml is not read unless named"
+    open: bool = "false", in "open";
+        "Let anyone who can reach the server read and publish, also from other machines"
+    log: LogKind = "segment", in "log";
+        "Where events are kept: segment is durable on disk, memory forgets at exit"
+    retention_max_age: Bounded<Duration> = "24h", in "retention.max_age", from "1s" to "100000d";
+        "Events older than this are removed"
+    retention_max_bytes: Bounded<Size> = "1GiB", in "retention.max_bytes", from "1MiB" to "1000TiB";
+        "The oldest events are removed where the log takes more than this"
+    segment_size: Size = "64MiB", in "retention.segment_size", from "64KiB" to "256MiB";
+        "About how large a file of the log grows before the next is begun; whole files are removed"
+    heartbeat: Duration = "15s", in "delivery.heartbeat", from "1s" to "10m";
+        "A live stream with nothing to say sends a sign of life this often"
+    retry: Duration = "3s", in "delivery.retry", from "100ms" to "1h";
+        "How long a client that lost its stream is asked to wait before it comes back"
+    retry_jitter: Duration = "1s", in "delivery.retry_jitter", from "0s" to "1h";
+        "At most this much is added to retry at random, so that clients don't all come back at once"
+    long_poll_max: Duration = "60s", in "delivery.long_poll_max", from "1s" to "1h";
+        "The longest that a long poll waits"
+    page_events: u64 = "100", in "delivery.page_events", from "1" to "100000";
+        "Events on a page whose reader does not ask for more or fewer"
+    page_events_max: u64 = "1000", in "delivery.page_events_max", from "1" to "100000";
+        "The most events on a page"
+    page_size: Size = "4MiB", in "delivery.page_size", from "1KiB" to "1GiB";
+        "No further event enters a page that has this much data"
+    topics_page_max: u64 = "1000", in "delivery.topics_page_max", from "1" to "100000";
+        "The most topics in one list"
+    event_size: Size = "1MiB", in "limits.event_size", from "1KiB" to "16MiB";
+        "The largest event, and the longest line of a batch or stream"
+    batch_events: u64 = "10000", in "limits.batch_events", from "1" to "1000000";
+        "The most events in a batch"
+    batch_size: Size = "8MiB", in "limits.batch_size", from "1KiB" to "16MiB";
+        "The largest body of a batch"
+    bodies_size: Size = "256MiB", in "limits.bodies_size", from "1MiB" to "1TiB";
+        "The most memory for request bodies, over all requests"
+    websocket_message_size: Size = "2MiB", in "limits.websocket_message_size", from "1KiB" to "64MiB";
+        "The largest WebSocket message that is taken from a client"
+    connections: u64 = "100000", in "limits.connections", from "1" to "10000000";
+        "The most connections at one time"
+    http2_streams: u64 = "256", in "limits.http2_streams", from "1" to "100000";
+        "The most streams of one HTTP/2 connection at one time"
+    header_timeout: Duration = "15s", in "timeouts.header", from "1s" to "10m";
+        "How long the head of a request may take to arrive"
+    body_timeout: Duration = "60s", in "timeouts.body", from "1s" to "1h";
+        "How long a body that is published as a whole may take to arrive"
+    stream_idle_timeout: Duration = "15m", in "timeouts.stream_idle", from "1s" to "7d";
+        "How long a body that is published as it arrives may be silent"
+    drain_timeout: Duration = "5s", in "timeouts.drain", from "0s" to "10m";
+        "How long a shutdown waits for requests under way"
+    origins: Origins = "loopback", in "http.origins";
+        "Pages of which sites may use the server: loopback, any, or origins such as https://example.com"
+    hosts: HostNames = "bound", in "http.hosts";
+        "Names that requests may reach the server by: bound (any, but on loopback only its own), any, or host names"
+    log_format: LogFormat = "text", in "logging.format";
+        "How the server's own messages are written: text or json"
+    log_level: String = "info", in "logging.level";
+        "Which of the server's own messages are written: error, warn, info, debug, trace, or a filter by module"
+}
+
+/// Where events are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogKind {
+    Segment,
+    Memory,
+}
+
+impl Value for LogKind {
+    const KIND: &'static str = "segment or memory";
+
+    fn parse(words: &[String]) -> Result<LogKind, String> {
+        match one(words)? {
+            "segment" => Ok(LogKind::Segment),
+            "memory" => Ok(LogKind::Memory),
+            _ => Err("expected segment or memory".to_owned()),
+        }
+    }
+
+    fn is_within(&self, _: &LogKind, _: &LogKind) -> bool {
+        true
+    }
+}
+
+/// How the server's own messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Value for LogFormat {
+    const KIND: &'static str = "text or json";
+
+    fn parse(words: &[String]) -> Result<LogFormat, String> {
+        match one(words)? {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err("expected text or json".to_owned()),
+        }
+    }
+
+    fn is_within(&self, _: &LogFormat, _: &LogFormat) -> bool {
+        true
+    }
+}

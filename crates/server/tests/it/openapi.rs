@@ -1,0 +1,83 @@
+//! The OpenAPI document against the server that it is about.
+
+use std::collections::BTreeSet;
+
+use longwave::http::Code;
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::support::{Answer, TestServer};
+
+const METHODS: [&str; 6] = ["get", "head", "post", "put", "delete", "patch"];
+
+#[tokio::test]
+async fn every_documented_operation_is_answered_and_no_other() {
+    let server = TestServer::start().await;
+    server.post("/topics/t", "x").await.ok(201);
+    let document = server.get("/openapi.json").await.ok(200);
+    let paths = document["paths"].as_object().unwrap();
+    assert_eq!(
+        paths.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        longwave::http::route_paths().iter().map(|path| documented_path(path)).collect()
+    );
+    for (path, operations) in paths {
+        let target = path.replace("{topic}", "t");
+        for method in METHODS {
+            let documented = operations.get(method).is_some()
+                // What GET answers, HEAD answers without the body.
+                || (method == "head" && operations.get("get").is_some());
+            let request = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let answer = Answer::of(server.request(request, &target)).await;
+            assert_eq!(answer.status != 405, documented, "{method} {path}: {answer:?}");
+        }
+    }
+    server.shutdown().await;
+}
+
+/// A route's pattern as OpenAPI writes it. What is only there to refuse a request well is not documented.
+fn documented_path(path: &'static str) -> &'static str {
+    match path {
+        "/topics/{*topic}" | "/topics/" => "/topics/{topic}",
+        other => other,
+    }
+}
+
+#[tokio::test]
+async fn every_problem_code_is_documented() {
+    let server = TestServer::start().await;
+    let document = server.get("/openapi.json").await.ok(200);
+    let codes = document["components"]["schemas"]["Code"]["enum"].as_array().unwrap();
+    let documented: BTreeSet<&str> = codes.iter().map(|code| code.as_str().unwrap()).collect();
+    assert_eq!(documented, Code::ALL.iter().map(|code| code.as_str()).collect());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn every_reference_in_the_document_leads_somewhere() {
+    let server = TestServer::start().await;
+    let document = server.get("/openapi.json").await.ok(200);
+    assert_eq!(document["openapi"].as_str().map(|version| &version[..2]), Some("3."));
+    let mut references = Vec::new();
+    collect_references(&document, &mut references);
+    assert!(references.len() > 10, "{references:?}");
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+    server.shutdown().await;
+}
+
+fn collect_references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match member {
+                    Value::String(text) if name == "$ref" => found.push(text),
+                    _ => collect_references(member, found),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_references(item, found)),
+        _ => {}
+    }
+}

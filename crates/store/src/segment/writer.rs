@@ -1,0 +1,565 @@
+//! The one thread that writes: [`Writer`].
+//!
+//! It takes what is waiting, decides on each in turn, writes all of it at once, waits once for the disk, and only then
+//! shows and answers any of it.
+
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use longwave_core::{
+    Admission, Admitted, Append, Appended, Config, Durability, EndReason, Event, Group, Payload,
+    Seq, Settings, TopicName,
+};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use super::Shared;
+use super::fault::{Fault, Step};
+use super::file::{Header, SegmentFile, is_full};
+use super::index::{Place, Role};
+use super::maintenance::Maintenance;
+use super::record::{self, Kind, Record};
+use super::recovery::RESERVE;
+use super::rewrite::Rewritten;
+use super::settings;
+use super::state::{Condition, Segment, Written};
+use crate::log::{AppendError, Commit, ConfigureError, Configured, DeleteError};
+
+/// What is asked of the writer.
+#[derive(Debug)]
+pub(super) enum Command {
+    Append(Append, oneshot::Sender<Result<Appended, AppendError>>, OwnedSemaphorePermit),
+    Configure(TopicName, Config, oneshot::Sender<Result<Configured, ConfigureError>>),
+    Delete(TopicName, oneshot::Sender<Result<(), DeleteError>>),
+    /// Time has passed.
+    Tick,
+    /// Retention is to be done at once; answered when there is nothing more to do.
+    Retain(oneshot::Sender<()>),
+    Rewritten(Box<Rewritten>),
+    Close(oneshot::Sender<()>),
+}
+
+/// The log's writing half.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    /// For threads that answer to the writer.
+    pub(super) sender: mpsc::WeakSender<Command>,
+    feed: mpsc::Sender<Commit>,
+    pub(super) active: Active,
+    buffer: Vec<u8>,
+    pub(super) maintenance: Maintenance,
+}
+
+/// The segment that is written to.
+#[derive(Debug)]
+pub(super) struct Active {
+    file: Arc<SegmentFile>,
+    base: Seq,
+    /// How long it is.
+    len: u64,
+    /// How much of it is durable.
+    synced: u64,
+    /// Up to where room is set aside for it.
+    allocated: u64,
+    /// Whether the file system can set room aside.
+    can_allocate: bool,
+    /// How far memory-only events may go before the next reservation.
+    reserved: Seq,
+    /// When its first record was written.
+    begun: Option<longwave_core::UnixMillis>,
+}
+
+impl Active {
+    pub(super) fn new(segment: &Segment, reserved: Seq) -> Active {
+        Active {
+            file: Arc::clone(&segment.file),
+            base: segment.index.base(),
+            len: segment.bytes,
+            synced: segment.bytes,
+            allocated: segment.bytes,
+            can_allocate: true,
+            reserved,
+            begun: segment.index.times().oldest(),
+        }
+    }
+}
+
+/// Why a group was not committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommitError {
+    Full,
+    Failed,
+}
+
+/// A group on its way to the disk.
+pub(super) struct Batch {
+    group: Group,
+    written: Vec<Written>,
+    events: Vec<Arc<Event>>,
+    /// Whether anything in it must be durable before it is shown.
+    must_sync: bool,
+}
+
+/// An answer that waits for its group.
+enum Answer {
+    Append(
+        oneshot::Sender<Result<Appended, AppendError>>,
+        Result<Appended, AppendError>,
+        OwnedSemaphorePermit,
+    ),
+    Configure(oneshot::Sender<Result<Configured, ConfigureError>>, Configured),
+    Delete(oneshot::Sender<Result<(), DeleteError>>, Result<(), DeleteError>),
+}
+
+impl Writer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        commands: mpsc::Receiver<Command>,
+        sender: mpsc::WeakSender<Command>,
+        feed: mpsc::Sender<Commit>,
+        active: Active,
+    ) -> Writer {
+        let maintenance = Maintenance::default();
+        Writer { shared, commands, sender, feed, active, buffer: Vec::new(), maintenance }
+    }
+
+    /// Works until the log is closed or nobody holds it any more.
+    pub(super) fn run(mut self) {
+        let mut closing = None;
+        while closing.is_none() {
+            // Between two groups there is always time for one bounded step of maintenance.
+            let first = if self.maintenance.is_pending() {
+                self.maintain_step();
+                self.commands.try_recv().ok()
+            } else {
+                match self.commands.blocking_recv() {
+                    Some(command) => Some(command),
+                    None => break,
+                }
+            };
+            if let Some(first) = first {
+                closing = self.handle(first);
+            } else if self.commands.is_closed() && self.commands.is_empty() {
+                break;
+            }
+        }
+        self.finish();
+        if let Some(done) = closing {
+            let _ = done.send(());
+        }
+    }
+
+    /// Handles a command and all that wait behind it, up to the bounds of a group.
+    fn handle(&mut self, first: Command) -> Option<oneshot::Sender<()>> {
+        self.begin_segment_if_due();
+        let mut batch = self.begin();
+        let mut answers = Vec::new();
+        let mut closing = None;
+        let mut next = Some(first);
+        while let Some(command) = next.take() {
+            match command {
+                Command::Append(append, reply, permit) => {
+                    let result = self.admit(&mut batch, append);
+                    answers.push(Answer::Append(reply, result, permit));
+                }
+                Command::Configure(topic, config, reply) => {
+                    let configured = self.configure(&mut batch, &topic, config);
+                    answers.push(Answer::Configure(reply, configured));
+                }
+                Command::Delete(topic, reply) => {
+                    let deleted = self.delete(&mut batch, &topic);
+                    let result = if deleted { Ok(()) } else { Err(DeleteError::NotFound) };
+                    answers.push(Answer::Delete(reply, result));
+                }
+                Command::Tick => self.maintenance.ask(None),
+                Command::Retain(reply) => self.maintenance.ask(Some(reply)),
+                Command::Rewritten(rewritten) => self.maintenance.rewritten = Some(rewritten),
+                Command::Close(done) => {
+                    closing = Some(done);
+                    break;
+                }
+            }
+            if self.buffer.len() < GROUP_BYTES_MAX && answers.len() < GROUP_LEN_MAX {
+                next = self.commands.try_recv().ok();
+            }
+        }
+        let committed = self.commit(batch);
+        for answer in answers {
+            answer.give(committed);
+        }
+        closing
+    }
+
+    pub(super) fn begin(&mut self) -> Batch {
+        self.buffer.clear();
+        let group = self.shared.read().ledger.begin(self.shared.clock.now());
+        Batch { group, written: Vec::new(), events: Vec::new(), must_sync: false }
+    }
+
+    fn admit(&mut self, batch: &mut Batch, append: Append) -> Result<Appended, AppendError> {
+        let shared = Arc::clone(&self.shared);
+        let state = shared.read();
+        match state.ledger.admit(&mut batch.group, append)? {
+            Admission::Duplicate(appended) => Ok(appended),
+            Admission::New(admitted) => Ok(self.write_events(batch, admitted)),
+        }
+    }
+
+    fn write_events(&mut self, batch: &mut Batch, admitted: Admitted) -> Appended {
+        batch.must_sync |= admitted.durability == Durability::Disk;
+        let mut before = admitted.before;
+        let last = admitted.appended.last;
+        let publish_key = admitted.key.as_ref().map(|(key, print)| (key.as_str(), *print));
+        for new in admitted.events {
+            let event = new.event;
+            let is_first = event.seq == admitted.appended.first;
+            let (kind, event_type, data) = match &event.payload {
+                Payload::Message(message) => (
+                    Kind::Message(message.format),
+                    message.event_type.as_ref().map_or("", |t| t.as_str()),
+                    &*message.data,
+                ),
+                Payload::End(reason) => (Kind::End(*reason), "", &b""[..]),
+            };
+            let record = Record {
+                is_first,
+                is_last: event.seq == last,
+                before,
+                topic: event.topic.as_str(),
+                event_type,
+                key: new.key.as_ref().map_or("", |key| key.as_str()),
+                publish_key: publish_key.filter(|_| is_first),
+                data,
+                ..Record::own(kind, event.seq, event.time)
+            };
+            self.write(batch, record, Some(&event.topic));
+            before = event.seq;
+            batch.events.push(Arc::new(event));
+        }
+        admitted.appended
+    }
+
+    fn configure(&mut self, batch: &mut Batch, topic: &TopicName, config: Config) -> Configured {
+        let shared = Arc::clone(&self.shared);
+        let state = shared.read();
+        let known = state.ledger.topic_in(&batch.group, topic);
+        if known.is_some_and(|known| known.config.as_ref() == Some(&config)) {
+            return Configured::Updated;
+        }
+        let settings = state.ledger.configure(&mut batch.group, topic, config);
+        let is_new = settings.is_new;
+        self.write_settings(batch, topic, &settings);
+        if is_new { Configured::Created } else { Configured::Updated }
+    }
+
+    /// Writes a topic's settings once more, so that the record of them that is there may go.
+    pub(super) fn restate(&mut self, batch: &mut Batch, topic: &TopicName) {
+        let shared = Arc::clone(&self.shared);
+        let state = shared.read();
+        if let Some(settings) = state.ledger.restate(&mut batch.group, topic) {
+            self.write_settings(batch, topic, &settings);
+        }
+    }
+
+    fn write_settings(&mut self, batch: &mut Batch, topic: &TopicName, settings: &Settings) {
+        let data = settings::encode(&settings.topic);
+        let own = Record::own(Kind::Settings, settings.seq, batch.group.time());
+        let record = Record { topic: topic.as_str(), data: &data, ..own };
+        self.write(batch, record, Some(topic));
+        batch.must_sync = true;
+    }
+
+    /// Whether there was such a topic.
+    pub(super) fn delete(&mut self, batch: &mut Batch, topic: &TopicName) -> bool {
+        let deleted = self.shared.read().ledger.delete(&mut batch.group, topic);
+        let Some(seq) = deleted else { return false };
+        let time = batch.group.time();
+        let record = Record { topic: topic.as_str(), ..Record::own(Kind::Deletion, seq, time) };
+        self.write(batch, record, Some(topic));
+        batch.must_sync = true;
+        let payload = Payload::End(EndReason::Deleted);
+        batch.events.push(Arc::new(Event { seq, time, topic: topic.clone(), payload }));
+        true
+    }
+
+    fn write(&mut self, batch: &mut Batch, record: Record<'_>, topic: Option<&TopicName>) {
+        let role = match record.kind {
+            Kind::Message(_) | Kind::End(_) => Role::Event,
+            Kind::Deletion => Role::Deletion,
+            Kind::Settings | Kind::Reservation | Kind::Close => Role::Other,
+        };
+        let offset = offset(self.active.len + self.buffer.len() as u64);
+        let record = Record { synced: self::offset(self.active.synced), ..record };
+        let len = record::encode(&mut self.buffer, self.shared.identity.seed(), &record);
+        let place = Place { seq: record.seq, offset, len };
+        batch.written.push(Written { place, time: record.time, topic: topic.cloned(), role });
+    }
+
+    /// Makes a group as durable as it must be, and shows it.
+    pub(super) fn commit(&mut self, mut batch: Batch) -> Result<(), CommitError> {
+        if batch.written.is_empty() {
+            return self.usable();
+        }
+        self.usable()?;
+        if !batch.must_sync && batch.group.last() > self.active.reserved {
+            self.reserve(&mut batch);
+        }
+        let Batch { group, written, events, must_sync } = batch;
+        if let Err(error) = self.append(must_sync) {
+            return Err(self.give_up(error));
+        }
+        self.active.begun.get_or_insert(group.time());
+        let through = group.last();
+        {
+            let mut state = self.shared.write();
+            state.publish(group, written, self.active.len);
+            state.condition = Condition::Ready;
+        }
+        // Nobody listens: the log is used without a hub.
+        let _ = self.feed.blocking_send(Commit { events, through });
+        Ok(())
+    }
+
+    /// Makes sure that positions which memory-only events get are not given again after a power cut.
+    fn reserve(&mut self, batch: &mut Batch) {
+        let seq = batch.group.take_position();
+        let through = Seq(seq.0.saturating_add(RESERVE));
+        let own = Record::own(Kind::Reservation, seq, batch.group.time());
+        self.write(batch, Record { before: through, ..own }, None);
+        batch.must_sync = true;
+        self.active.reserved = through;
+    }
+
+    fn usable(&self) -> Result<(), CommitError> {
+        match self.shared.read().condition {
+            Condition::Ready | Condition::Full => Ok(()),
+            Condition::Failed(_) | Condition::Closed => Err(CommitError::Failed),
+        }
+    }
+
+    /// Notes a failure.
+    pub(super) fn give_up(&mut self, error: AppendFailure) -> CommitError {
+        match error {
+            AppendFailure::Full(error) => {
+                let mut state = self.shared.write();
+                if state.condition != Condition::Full {
+                    tracing::warn!(%error, "the log's disk is full; publishing is refused until there is room");
+                }
+                state.condition = Condition::Full;
+                // The reservation may have been in what was taken back.
+                drop(state);
+                self.active.reserved = Seq::ZERO;
+                CommitError::Full
+            }
+            AppendFailure::Broken(what, error) => {
+                let file = self.active.file.path.display().to_string();
+                tracing::error!(%file, %error, "{what} failed; the log takes no more events");
+                let reason = format!("{what} {file} failed: {error}");
+                self.shared.write().condition = Condition::Failed(reason);
+                CommitError::Failed
+            }
+        }
+    }
+
+    /// Writes the buffer behind the active segment.
+    fn append(&mut self, must_sync: bool) -> Result<(), AppendFailure> {
+        self.allocate()?;
+        let active = &mut self.active;
+        let (buffer, fault) = match self.shared.dir.faults.at(Step::Append) {
+            None => (&*self.buffer, None),
+            Some(Fault::Fail(error)) => (&[][..], Some(error)),
+            Some(Fault::After(bytes, error)) => {
+                (self.buffer.get(..bytes).unwrap_or(&self.buffer), Some(error))
+            }
+        };
+        let written = active.file.file.write_all_at(buffer, active.len);
+        if let Err(error) = written.and(fault.map_or(Ok(()), Err)) {
+            if !is_full(&error) {
+                return Err(AppendFailure::Broken("writing", error));
+            }
+            // What was written in part must not stand before what is written next.
+            let cut = self.shared.dir.faults.check(Step::Truncate);
+            cut.and_then(|()| active.file.file.set_len(active.len))
+                .map_err(|error| AppendFailure::Broken("truncating", error))?;
+            active.allocated = active.len;
+            return Err(AppendFailure::Full(error));
+        }
+        active.len += self.buffer.len() as u64;
+        if must_sync { self.sync() } else { Ok(()) }
+    }
+
+    /// Waits until all that was written is durable.
+    pub(super) fn sync(&mut self) -> Result<(), AppendFailure> {
+        if self.active.synced < self.active.len {
+            let synced = self.shared.dir.faults.check(Step::Sync);
+            synced
+                .and_then(|()| self.active.file.file.sync_data())
+                .map_err(|error| AppendFailure::Broken("syncing", error))?;
+            self.active.synced = self.active.len;
+        }
+        Ok(())
+    }
+
+    /// Sets room aside, so that a full disk shows before anything is written.
+    fn allocate(&mut self) -> Result<(), AppendFailure> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        let needed = self.active.len + self.buffer.len() as u64;
+        if !self.active.can_allocate || needed <= self.active.allocated {
+            return Ok(());
+        }
+        if let Err(error) = self.shared.dir.faults.check(Step::Preallocate) {
+            return Err(if is_full(&error) {
+                AppendFailure::Full(error)
+            } else {
+                AppendFailure::Broken("setting room aside in", error)
+            });
+        }
+        let (file, from) = (&self.active.file.file, self.active.allocated);
+        let mut last = Ok(());
+        // Where there is no room for much, there may be for what is needed.
+        for end in [needed.max(from + ALLOCATE_BYTES), needed] {
+            last = loop {
+                match fallocate(file, FallocateFlags::KEEP_SIZE, from, end - from) {
+                    Err(Errno::INTR) => {}
+                    result => break result,
+                }
+            };
+            match last {
+                Ok(()) => {
+                    self.active.allocated = end;
+                    return Ok(());
+                }
+                Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => {}
+                // The file system has no such call; a full disk then shows when writing.
+                Err(_) => {
+                    self.active.can_allocate = false;
+                    return Ok(());
+                }
+            }
+        }
+        last.map_err(|errno| AppendFailure::Full(errno.into()))
+    }
+
+    /// Begins the next segment where the active one is large or old enough.
+    fn begin_segment_if_due(&mut self) {
+        let now = self.shared.clock.now();
+        let is_old = self
+            .active
+            .begun
+            .is_some_and(|begun| begun.saturating_add_ms(self.shared.segment_age_max_ms) < now);
+        let ahead = self.shared.read().committed.0.saturating_sub(self.active.base.0);
+        let is_out_of_reach = ahead > u64::from(u32::MAX / 2);
+        if self.active.len >= self.shared.segment_bytes_max || is_old || is_out_of_reach {
+            self.begin_segment();
+        }
+    }
+
+    /// Finishes the active segment and begins the next. Where that fails for want of room, the active one goes on.
+    pub(super) fn begin_segment(&mut self) {
+        if self.usable().is_err() || self.active.begun.is_none() {
+            return;
+        }
+        if let Err(error) = self.sync() {
+            self.give_up(error);
+            return;
+        }
+        // Gives back what was set aside and not used; no harm where that fails.
+        let _ = self.active.file.file.set_len(self.active.len);
+        let base = self.shared.read().committed.next();
+        let header =
+            Header { identity: self.shared.identity, base, end: Seq::ZERO, forgotten: Seq::ZERO };
+        match self.shared.dir.create(&header) {
+            Ok(file) => {
+                let segment = Segment::begin(file, base);
+                let mut state = self.shared.write();
+                if let Some(old) = state.segments.back_mut() {
+                    old.index.seal();
+                }
+                self.active = Active::new(&segment, Seq::ZERO);
+                state.segments.push_back(segment);
+            }
+            Err(error) if is_full(&error) => {
+                self.active.allocated = self.active.len;
+            }
+            Err(error) => {
+                self.give_up(AppendFailure::Broken("beginning a segment after", error));
+            }
+        }
+    }
+
+    /// Puts the closing record behind all that was written, and gives up the files.
+    fn finish(mut self) {
+        self.maintenance.wait();
+        if self.usable().is_ok() {
+            let mut batch = self.begin();
+            let seq = batch.group.take_position();
+            // What the record says to be durable must be.
+            let synced = self.sync();
+            let record = Record::own(Kind::Close, seq, batch.group.time());
+            self.write(&mut batch, record, None);
+            batch.must_sync = true;
+            let closed = synced.and_then(|()| self.append(true));
+            if let Err(error) = closed {
+                self.give_up(error);
+            }
+            let _ = self.active.file.file.set_len(self.active.len);
+        }
+        let mut state = self.shared.write();
+        state.condition = Condition::Closed;
+        state.segments.clear();
+        drop(state);
+        self.shared.unlock();
+    }
+}
+
+impl Answer {
+    fn give(self, committed: Result<(), CommitError>) {
+        // Whoever asked may have gone; that takes nothing back.
+        match self {
+            Answer::Append(reply, result, _permit) => {
+                let _ = reply.send(match committed {
+                    Ok(()) => result,
+                    Err(CommitError::Full) => Err(AppendError::Full),
+                    Err(CommitError::Failed) => Err(AppendError::Failed),
+                });
+            }
+            Answer::Configure(reply, configured) => {
+                let _ = reply.send(match committed {
+                    Ok(()) => Ok(configured),
+                    Err(CommitError::Full) => Err(ConfigureError::Full),
+                    Err(CommitError::Failed) => Err(ConfigureError::Failed),
+                });
+            }
+            Answer::Delete(reply, result) => {
+                let _ = reply.send(match committed {
+                    Ok(()) => result,
+                    Err(CommitError::Full) => Err(DeleteError::Full),
+                    Err(CommitError::Failed) => Err(DeleteError::Failed),
+                });
+            }
+        }
+    }
+}
+
+/// Why the disk did not take what it was given.
+#[derive(Debug)]
+pub(super) enum AppendFailure {
+    /// It has no room; nothing was written.
+    Full(std::io::Error),
+    /// Nobody can tell what it holds.
+    Broken(&'static str, std::io::Error),
+}
+
+/// Segments are bounded far below 4 GiB.
+fn offset(bytes: u64) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// How many bytes of records make a group, but for the publish that reaches it.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+/// How many publishes make a group.
+const GROUP_LEN_MAX: usize = 4096;
+/// How much room is set aside at a time.
+const ALLOCATE_BYTES: u64 = 4 << 20;

@@ -1,0 +1,55 @@
+// The examples' pages in a real browser: serve the folder, open it in Chromium, photograph it.
+//
+// A page fails its check when a script throws or when it is wider than the screen at any of `WIDTHS`.
+// Read `openPage` first.
+
+import { mkdirSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { chromium } from 'playwright-core'
+import { assert, atEnd, HANG_MS, Program, server } from './check.mjs'
+
+const WIDTHS = [360, 768, 1440]
+const HEIGHT = 900
+
+/** Serves the example's folder as its README says, and returns where. */
+export async function serveFolder(cwd) {
+  const files = new Program('python3', ['-m', 'http.server', '0', '--bind', '127.0.0.1'], { cwd })
+  const [, url] = await files.line(/\((http:\/\/127\.0\.0\.1:\d+)\/?\)/)
+  return url
+}
+
+/** A fresh browser profile: its pages share their storage, and nothing with another run. */
+export async function openBrowser() {
+  const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'],
+    timeout: HANG_MS,
+  })
+  atEnd(() => browser.close())
+  const context = await browser.newContext({ viewport: { width: WIDTHS.at(-1), height: HEIGHT } })
+  context.setDefaultTimeout(HANG_MS)
+  return context
+}
+
+/** Opens a page of the example, told by its address which server to use. */
+export async function openPage(context, url, query = {}) {
+  const page = await context.newPage()
+  page.on('pageerror', (error) => assert.fail(`the page threw: ${error.stack}`))
+  atEnd(async (failed) => {
+    if (failed && !page.isClosed()) await photograph(page, 'failed')
+  })
+  await page.goto(`${url}?${new URLSearchParams({ server, ...query })}`)
+  return page
+}
+
+/** Keeps a picture of the page at each width under `target/`, and checks that it fits. */
+export async function photograph(page, name = 'page') {
+  const pictures = join(process.env.EXAMPLE_TARGET, 'example-screenshots')
+  mkdirSync(pictures, { recursive: true })
+  for (const width of WIDTHS) {
+    await page.setViewportSize({ width, height: HEIGHT })
+    await page.screenshot({ path: join(pictures, `${basename(process.cwd())}-${name}-${width}.png`), fullPage: true })
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth)
+    assert.ok(wide <= width, `the page is ${wide} px wide on a screen of ${width} px`)
+  }
+}

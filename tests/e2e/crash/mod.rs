@@ -1,0 +1,120 @@
+//! The server is killed by SIGKILL at random moments under load, again and again. After each restart the log is held
+//! against what publishers were told and what readers saw.
+//!
+//! `LONGWAVE_CRASHES` says how often it is killed, `LONGWAVE_SEED` makes the same choices as an earlier run;
+//! `cargo xtask crash --count N --seed S` sets both. What the machine does in between is not repeated by a seed.
+//!
+//! What is promised is in [`audit`]; [`book`] is what it is held against.
+
+mod audit;
+mod book;
+mod mark;
+mod publishers;
+mod readers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use longwave_e2e::{HANG_LIMIT, LongwaveServer, POLL_INTERVAL};
+use tokio::task::JoinSet;
+
+use audit::Auditor;
+use book::Book;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_or_doubled_however_often_the_server_is_killed() {
+    let crashes = number_from_environment("LONGWAVE_CRASHES").unwrap_or(CRASHES_DEFAULT);
+    let seed = number_from_environment("LONGWAVE_SEED").unwrap_or_else(|| fastrand::u64(..));
+    println!(
+        "seed {seed}: `cargo xtask crash --count {crashes} --seed {seed}` makes the same choices"
+    );
+    let mut server = LongwaveServer::start(SETTINGS).await.unwrap();
+    let outcome = run(&mut server, crashes, seed).await;
+    if let Err(problem) = outcome {
+        let files = server.keep_files().display().to_string();
+        panic!("seed {seed}: {problem:#}\nthe server's files are kept in {files}");
+    }
+}
+
+async fn run(server: &mut LongwaveServer, crashes: u64, seed: u64) -> anyhow::Result<()> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let book = Arc::new(Book::default());
+    publishers::configure(&server.url()).await?;
+    let mut publishers = publishers::start(&server.url(), &book, &mut rng);
+    let mut readers = readers::start(&server.url(), &book, &mut rng);
+    let mut auditor = Auditor::new(&server.url())?;
+    for crash in 1..=crashes {
+        work_for_a_while(&book, &mut publishers, &mut readers, &mut rng).await?;
+        server.kill().await?;
+        server.spawn()?;
+        if rng.u8(..) < KILLED_IN_RECOVERY_OF_256 {
+            tokio::time::sleep(Duration::from_millis(rng.u64(0..RECOVERY_MS_MAX))).await;
+            server.kill().await?;
+            server.spawn()?;
+        }
+        server.wait_until_ready().await?;
+        let depth =
+            if crash % FULL_AUDIT_EVERY == 0 { audit::Depth::All } else { audit::Depth::New };
+        auditor.audit(&book, depth).await.map_err(|problem| {
+            problem.context(format!("after crash {crash}: {}", book.summary()))
+        })?;
+        if crash % FULL_AUDIT_EVERY == 0 {
+            println!("crash {crash}: {}", book.summary());
+        }
+    }
+    book.stop();
+    while let Some(ended) = publishers.join_next().await {
+        ended??;
+    }
+    auditor.audit(&book, audit::Depth::All).await?;
+    book.finish(auditor.last()?);
+    let finished = async {
+        while let Some(ended) = readers.join_next().await {
+            ended??;
+        }
+        anyhow::Ok(())
+    };
+    let in_time = tokio::time::timeout(HANG_LIMIT, finished).await;
+    in_time.with_context(|| format!("a reader never saw the end: {}", book.summary()))??;
+    auditor.audit_readers_are_complete(&book)?;
+    println!("at the end: {}", book.summary());
+    book.require_variety()
+}
+
+/// Lets publishers and readers work until something new was acknowledged, and then for a random time.
+async fn work_for_a_while(
+    book: &Book,
+    publishers: &mut JoinSet<anyhow::Result<()>>,
+    readers: &mut JoinSet<anyhow::Result<()>>,
+    rng: &mut fastrand::Rng,
+) -> anyhow::Result<()> {
+    let before = book.acknowledged_count();
+    let pause = Duration::from_millis(rng.u64(0..LOAD_MS_MAX));
+    let work = async {
+        while book.acknowledged_count() == before {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        tokio::time::sleep(pause).await;
+    };
+    tokio::select! {
+        worked = tokio::time::timeout(HANG_LIMIT, work) => Ok(worked?),
+        Some(ended) = publishers.join_next() => ended?.and(Err(anyhow::anyhow!("a publisher gave up"))),
+        Some(ended) = readers.join_next() => ended?.and(Err(anyhow::anyhow!("a reader gave up"))),
+    }
+}
+
+fn number_from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, and is {text}")))
+}
+
+const CRASHES_DEFAULT: u64 = 50;
+/// The smallest segments there are, so that rotation, retention and copy-forward happen all the time.
+const SETTINGS: &[(&str, &str)] =
+    &[("--segment-size", "64KiB"), ("--retry", "100ms"), ("--retry-jitter", "0s")];
+const LOAD_MS_MAX: u64 = 400;
+/// Of 256 restarts, so many are killed in turn before they are ready, or right after.
+const KILLED_IN_RECOVERY_OF_256: u8 = 64;
+const RECOVERY_MS_MAX: u64 = 60;
+const FULL_AUDIT_EVERY: u64 = 10;

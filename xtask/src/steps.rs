@@ -1,0 +1,202 @@
+//! What each step of `cargo xtask test` does.
+//!
+//! All that compile use the whole workspace's features (`--workspace`), and the dev profile, so that no dependency is
+//! built twice.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::Context as _;
+
+use crate::test::Tally;
+use crate::{edges, install, process, tidy};
+
+pub(crate) fn format() -> anyhow::Result<Tally> {
+    process::run(process::cargo(["fmt", "--all", "--check"]))?;
+    Ok(Tally::PASSED)
+}
+
+pub(crate) fn tidy() -> anyhow::Result<Tally> {
+    report(&tidy::check()?)
+}
+
+pub(crate) fn edges() -> anyhow::Result<Tally> {
+    report(&edges::check()?)
+}
+
+pub(crate) fn deny() -> anyhow::Result<Tally> {
+    install::cargo_tool("cargo-deny", install::CARGO_DENY_VERSION)?;
+    process::run(process::cargo(["deny", "check", "licenses", "bans", "sources"]))?;
+    Ok(Tally::PASSED)
+}
+
+pub(crate) fn clippy() -> anyhow::Result<Tally> {
+    let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    process::run(process::cargo(arguments))?;
+    Ok(Tally::PASSED)
+}
+
+pub(crate) fn docs() -> anyhow::Result<Tally> {
+    let mut command = process::cargo(["doc", "--workspace", "--no-deps"]);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    process::run(command)?;
+    Ok(Tally::PASSED)
+}
+
+/// Builds the codec for a microcontroller, which has no `std` to fall back on.
+pub(crate) fn no_std() -> anyhow::Result<Tally> {
+    install::rust_target(BARE_TARGET)?;
+    let arguments = ["check", "--package", "longwave-sse", "--lib", "--target", BARE_TARGET];
+    process::run(process::cargo(arguments))?;
+    Ok(Tally::PASSED)
+}
+
+pub(crate) fn unit() -> anyhow::Result<Tally> {
+    nextest("not package(longwave-e2e)")
+}
+
+pub(crate) fn doctest() -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let succeeded = process::watch(process::cargo(["test", "--workspace", "--doc"]), |line| {
+        let counted = doctest_counts(line);
+        tally.passed += counted.passed;
+        tally.failed += counted.failed;
+    })?;
+    Ok(honest(tally, succeeded))
+}
+
+pub(crate) fn crash() -> anyhow::Result<Tally> {
+    nextest(CRASH_TESTS)
+}
+
+pub(crate) fn clients() -> anyhow::Result<Tally> {
+    install::debian(&[
+        ("chromium", "chromium"),
+        ("nginx", "nginx"),
+        ("haproxy", "haproxy"),
+        ("curl", "curl"),
+        ("node", "nodejs"),
+        ("npm", "npm"),
+        ("python3", "python3-venv"),
+    ])?;
+    install::npm(Path::new("tests/clients"))?;
+    install::python("clients", Path::new("tests/clients/requirements.txt"))?;
+    nextest("package(longwave-e2e) and not test(/^crash::/)")
+}
+
+/// `cargo xtask crash`: the crash test alone, longer or with the seed of a run that failed.
+///
+/// # Errors
+/// When the arguments are not understood or the tests can't be run.
+pub(crate) fn crash_run(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let mut command = nextest_command(CRASH_TESTS);
+    command.arg("--no-capture");
+    let mut rest = arguments.iter();
+    while let Some(flag) = rest.next() {
+        let variable = match flag.as_str() {
+            "--count" => "LONGWAVE_CRASHES",
+            "--seed" => "LONGWAVE_SEED",
+            _ => anyhow::bail!("`{flag}` is none of --count N, --seed S"),
+        };
+        let value = rest.next().with_context(|| format!("{flag} needs a number"))?;
+        let _: u64 = value.parse().with_context(|| format!("{flag} {value}"))?;
+        command.env(variable, value);
+    }
+    process::run(command)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the tests that a filter selects. Features are the whole workspace's, so every filter shares one build, and
+/// the server that the end-to-end tests start is the one of this source.
+fn nextest(filter: &str) -> anyhow::Result<Tally> {
+    install::cargo_tool("cargo-nextest", install::CARGO_NEXTEST_VERSION)?;
+    let junit = Path::new("target/nextest/default/junit.xml");
+    match std::fs::remove_file(junit) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let succeeded = process::run(nextest_command(filter));
+    let report = std::fs::read_to_string(junit);
+    match (succeeded, report) {
+        (succeeded, Ok(report)) => {
+            let tally = junit_counts(&report).context("junit.xml has no counts")?;
+            Ok(honest(tally, succeeded.is_ok()))
+        }
+        // Without a report it did not come to the tests: the build failed, or nothing matched.
+        (Err(error), Err(_)) => Err(error),
+        (Ok(()), Err(error)) => Err(error).context("the tests ran, but left no junit.xml"),
+    }
+}
+
+fn nextest_command(filter: &str) -> Command {
+    process::cargo(["nextest", "run", "--workspace", "--no-tests", "fail", "-E", filter])
+}
+
+/// The counts of `<testsuites name=… tests="7" failures="1" errors="0" …>`.
+fn junit_counts(report: &str) -> Option<Tally> {
+    let start = report.find("<testsuites ")?;
+    let tag = report.get(start..)?.split_once('>')?.0;
+    let attribute = |name: &str| -> Option<u64> {
+        let (_, rest) = tag.split_once(&format!(" {name}=\""))?;
+        rest.split_once('"')?.0.parse().ok()
+    };
+    let failed = attribute("failures")? + attribute("errors")?;
+    Some(Tally { passed: attribute("tests")?.checked_sub(failed)?, failed })
+}
+
+/// The counts of rustdoc's `test result: ok. 3 passed; 0 failed; …`; none for any other line.
+fn doctest_counts(line: &str) -> Tally {
+    let Some(rest) = line.strip_prefix("test result: ") else { return Tally::default() };
+    let count = |word: &str| -> u64 {
+        let words: Vec<&str> = rest.split([' ', ';', '.']).collect();
+        let at = words.iter().position(|candidate| *candidate == word);
+        at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok()).unwrap_or(0)
+    };
+    Tally { passed: count("passed"), failed: count("failed") }
+}
+
+/// A run that failed as a whole never counts as passed, whatever it counted.
+fn honest(tally: Tally, succeeded: bool) -> Tally {
+    match succeeded {
+        false if tally.failed == 0 => Tally { failed: 1, ..tally },
+        _ => tally,
+    }
+}
+
+fn report(complaints: &[String]) -> anyhow::Result<Tally> {
+    for complaint in complaints {
+        println!("  {complaint}");
+    }
+    anyhow::ensure!(complaints.is_empty(), "{} complaints", complaints.len());
+    Ok(Tally::PASSED)
+}
+
+const CRASH_TESTS: &str = "package(longwave-e2e) and test(/^crash::/)";
+const BARE_TARGET: &str = "thumbv7em-none-eabi";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counts_of_a_junit_report_are_read() {
+        let report = r#"<?xml version="1.0"?>
+<testsuites name="nextest-run" tests="7" failures="1" errors="1" uuid="x" time="0.1">"#;
+        assert_eq!(junit_counts(report), Some(Tally { passed: 5, failed: 2 }));
+        assert_eq!(junit_counts("<nothing/>"), None);
+    }
+
+    #[test]
+    fn the_counts_of_doc_tests_are_read() {
+        let line = "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out";
+        assert_eq!(doctest_counts(line), Tally { passed: 3, failed: 2 });
+        assert_eq!(doctest_counts("running 5 tests"), Tally::default());
+    }
+
+    #[test]
+    fn a_failed_run_without_a_failed_test_still_fails() {
+        let counted = Tally { passed: 3, failed: 0 };
+        assert_eq!(honest(counted, false), Tally { passed: 3, failed: 1 });
+        assert_eq!(honest(counted, true), counted);
+    }
+}
