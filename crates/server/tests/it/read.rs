@@ -10,6 +10,7 @@ mod resume;
 mod sse;
 mod start;
 mod websocket;
+mod websocket_h2;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
