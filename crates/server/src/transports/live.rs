@@ -181,3 +181,55 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 const EVENTS_MAX: usize = 64;
 /// No further event enters a chunk that has this many bytes, as events take them in memory.
 const BYTES_MAX: usize = 32 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use longwave_core::{Append, DataFormat, Expected, Message, NewMessage, TypeFilter};
+    use longwave_store::{Log, MemoryLog, MemoryOptions};
+
+    use super::*;
+    use crate::transports::read_request::DataShape;
+
+    #[tokio::test]
+    async fn a_body_takes_no_more_than_one_batch_ahead_of_its_socket() {
+        let (log, commits) = MemoryLog::open(MemoryOptions::default()).unwrap();
+        let app = App::new(Arc::clone(&log) as _, commits, HttpOptions::default(), &[]);
+        let new_message = |i: usize| NewMessage {
+            message: Message {
+                event_type: None,
+                format: DataFormat::Text,
+                data: format!("{i:01000}").into(),
+            },
+            key: None,
+        };
+        let topic: longwave_core::TopicName = "a".parse().unwrap();
+        let append = Append {
+            topic: topic.clone(),
+            messages: (0..1000).map(new_message).collect(),
+            end: None,
+            key: None,
+            expected: Expected::Any,
+        };
+        log.append(append).await.unwrap();
+        let selectors = Arc::new(SelectorSet::topic(topic));
+        let framing = Framing::sse(log.epoch(), &selectors, DataShape::Plain);
+        let subscribe = Subscribe {
+            selectors,
+            types: TypeFilter::all(),
+            start: StartAt::First,
+            kind: SubscriberKind::Sse,
+        };
+        let subscription = app.hub().subscribe(subscribe).await.unwrap();
+        let mut pump = Pump::new(app, subscription, framing, None);
+        assert!(pump.next_chunk().await.unwrap().ends_with(b":\n"));
+        let chunk = pump.next_chunk().await.unwrap();
+        let text = std::str::from_utf8(&chunk).unwrap();
+        let events = text.matches("\n\n").count();
+        assert!((1..=EVENTS_MAX).contains(&events), "{events}");
+        assert!(chunk.len() <= BYTES_MAX + 2 * 1024, "{}", chunk.len());
+        assert!(text.ends_with("\n\n"));
+        // What was not asked for was not taken: the cursor is behind the last event in the chunk.
+        assert!(text.contains(&format!("id: {}\n", pump.subscription.cursor())));
+        assert_eq!(pump.subscription.cursor().seq.0, events as u64);
+    }
+}
