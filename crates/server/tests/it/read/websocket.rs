@@ -309,3 +309,21 @@ async fn a_client_is_pinged_and_one_that_never_answers_is_let_go() {
     server.publish("a", "one").await;
     server.until_subscribers("a", 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_stops_reading_costs_the_others_nothing_and_gets_everything_later() {
+    const EVENTS: usize = 2000;
+    let server = TestServer::start().await;
+    let mut stalled = server.chat("/topics/a").await;
+    let mut busy = server.chat("/topics/a").await;
+    // Far more than all buffers between the two sockets hold.
+    let data = "x".repeat(8 * 1024);
+    let mut ids = Vec::new();
+    for _ in 0..EVENTS {
+        ids.push(server.publish("a", &data).await);
+        assert_eq!(busy.hear().await["id"], *ids[ids.len() - 1]);
+    }
+    for id in ids {
+        assert_eq!(stalled.hear().await["id"], *id);
+    }
+}
