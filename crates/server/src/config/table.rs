@@ -113,9 +113,9 @@ settings! {
         "How long a body that is published as it arrives may be silent"
     drain_timeout: Duration = "5s", in "timeouts.drain", from "0s" to "10m";
         "How long a shutdown waits for requests under way"
-    origins: Origins = "loopback", in "http.origins";
+    origins: Origins = "loopback", in "access.origins";
         "Pages of which sites may use the server: loopback, any, or origins such as https://example.com"
-    hosts: HostNames = "bound", in "http.hosts";
+    hosts: HostNames = "bound", in "access.hosts";
         "Names that requests may reach the server by: bound (any, but on loopback only its own), any, or host names"
     log_format: LogFormat = "text", in "logging.format";
         "How the server's own messages are written: text or json"

@@ -66,3 +66,11 @@ fn lines_that_were_published_under_a_key_are_not_published_again() {
     assert_eq!(server.run(&["tail", "--after", "first", "--count", "3", "app"]).ok(), "a\nb\nc\n");
     assert!(server.run(&["info", "app"]).ok().contains("events       3\n"));
 }
+
+#[test]
+fn lines_fit_a_server_with_tight_limits() {
+    let server = ServeProcess::start(&["--batch-events", "3", "--batch-size", "1KiB"]);
+    let lines: String = (1..=500).map(|number| format!("line {number}\n")).collect();
+    server.run_with(&["publish", "--lines", "--end", "app"], lines.as_bytes()).ok();
+    assert_eq!(server.run(&["tail", "--after", "first", "app"]).ok(), lines);
+}

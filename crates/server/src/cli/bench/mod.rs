@@ -26,9 +26,7 @@ use crate::config::parse_duration;
 
 /// Arguments of `longwave bench`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The topic is deleted at the end. Run it against a server that nobody else uses."
-)]
+#[command(after_help = "Run it against a server that nobody else uses.")]
 pub(crate) struct BenchArgs {
     /// How many subscribers.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=200_000))]
@@ -42,7 +40,7 @@ pub(crate) struct BenchArgs {
     /// How long events are published.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     duration: Duration,
-    /// The topic. One of its own unless named.
+    /// The topic. Unless named, one of its own, which is deleted at the end.
     #[arg(long, value_name = "TOPIC")]
     topic: Option<String>,
     /// Print the report as JSON.
@@ -76,7 +74,9 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
     let report = Report::new(&args, &load, failed, Usages { before, connected, after });
     let text = if args.json { report.to_json()? } else { report.to_text() };
     print(text.as_bytes())?;
-    delete(&client, &topic).await;
+    if args.topic.is_none() {
+        delete(&client, &topic).await;
+    }
     if report.lost > 0 || report.duplicates > 0 {
         return Err(Failure::message(format!(
             "{} events were lost and {} came twice",
@@ -178,7 +178,7 @@ async fn drain(args: &BenchArgs, load: &Arc<Load>) -> usize {
 }
 
 async fn delete(client: &Client, topic: &str) {
-    if timeout(DRAIN_STEP, client.delete_topic(topic)).await.is_err() {
+    if !matches!(timeout(DRAIN_STEP, client.delete_topic(topic)).await, Ok(Ok(()))) {
         note(format_args!("the topic {topic} could not be deleted"));
     }
 }

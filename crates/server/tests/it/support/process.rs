@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -168,7 +169,8 @@ impl Drop for Running {
 /// The binary, without the settings of whoever runs the tests.
 pub(crate) fn longwave(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_longwave"));
-    command.args(arguments);
+    // The help is as wide as the terminal says, and there is none.
+    command.args(arguments).env_remove("COLUMNS");
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("LONGWAVE_") {
             command.env_remove(name);
@@ -223,7 +225,10 @@ fn spawn(dir: &Path, port: u16, flags: &[String]) -> (Child, SocketAddr, String)
 
 /// A free port that no outgoing connection takes while the server is down between two lives.
 fn port_outside_of_the_ephemeral_range() -> u16 {
-    let start = u16::try_from(std::process::id() % 10_000).unwrap();
+    // Tests run beside each other, as processes or as threads of one, and each takes a place of its own to start at.
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let place = std::process::id() + 101 * TAKEN.fetch_add(1, Ordering::Relaxed);
+    let start = u16::try_from(place % 10_000).unwrap();
     (0..10_000_u16)
         .map(|offset| 20_000 + (start + offset) % 10_000)
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
