@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 /// What to do about generated files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Write them.
     Write,
     /// Compare them with what would be written.
@@ -20,7 +20,7 @@ pub enum Mode {
 ///
 /// # Errors
 /// Where a generator fails or a file can't be read or written.
-pub fn generate(mode: Mode) -> anyhow::Result<Vec<&'static str>> {
+pub(crate) fn generate(mode: Mode) -> anyhow::Result<Vec<&'static str>> {
     let mut changed = Vec::new();
     for (path, arguments) in FILES {
         let text = longwave(arguments)?;
