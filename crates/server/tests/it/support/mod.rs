@@ -1,6 +1,7 @@
 //! A server over a memory log on a free port, clients for it, and waiting for states. Start with [`TestServer`].
 
 mod faulty;
+pub(crate) mod process;
 mod raw;
 
 use std::future::Future;
