@@ -4,9 +4,10 @@
 use std::net::SocketAddr;
 
 use longwave_e2e::{
-    CutSide, Data, Expected, FaultPlan, FaultProxy, Follower, FollowerKind, HaProxy,
+    CutSide, Data, Expected, FaultPlan, FaultProxy, Follower, FollowerKind, HANG_LIMIT, HaProxy,
     LongwaveServer, Nginx, Publisher, Transport, first_difference,
 };
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,6 +55,7 @@ async fn follow_while_publishing(
     let logs = tempfile::tempdir().unwrap();
     let mut faults = Vec::new();
     let mut followers = JoinSet::new();
+    let mut progress = Vec::new();
     for kind in FollowerKind::ALL {
         let mut bases = Vec::new();
         for (_, _, transport) in kind.clients() {
@@ -63,10 +65,12 @@ async fn follow_while_publishing(
             faults.push(fault);
         }
         let follower = Follower::start(kind, &bases, TOPIC, logs.path()).unwrap();
+        progress.push((kind, follower.progress()));
         followers.spawn(async move { (kind, follower.finish().await) });
     }
 
     let mut publisher = Publisher::new(&format!("{}/topics/{TOPIC}", server.url())).unwrap();
+    publish_one_at_a_time(&mut publisher, &mut progress).await;
     let cut_by = async {
         for fault in faults.iter().chain(behind.iter().copied()) {
             fault.all_cuts_done().await.unwrap();
@@ -105,6 +109,22 @@ async fn follow_while_publishing(
     assert!(failures.is_empty(), "seed {seed}, {count} events\n{}", failures.join("\n"));
 }
 
+/// Publishes an event when every client has the one before it: a proxy that held events back would hold this up.
+async fn publish_one_at_a_time(
+    publisher: &mut Publisher,
+    progress: &mut [(FollowerKind, watch::Receiver<usize>)],
+) {
+    for count in 1..=ONE_AT_A_TIME {
+        let text = format!("{count}, alone");
+        publisher.publish(Expected::new(None, Data::Text(text))).await.unwrap();
+        for (kind, delivered) in &mut *progress {
+            let got_it = delivered.wait_for(|delivered| *delivered >= count);
+            let in_time = matches!(tokio::time::timeout(HANG_LIMIT, got_it).await, Ok(Ok(_)));
+            assert!(in_time, "event {count} was held back from {kind:?}");
+        }
+    }
+}
+
 /// Publishes one event of every kind that is hard on somebody.
 async fn publish_round(publisher: &mut Publisher, rng: &mut fastrand::Rng) {
     let text = |text: &str| Data::Text(text.to_owned());
@@ -141,6 +161,7 @@ async fn publish_round(publisher: &mut Publisher, rng: &mut fastrand::Rng) {
 const TOPIC: &str = "rooms/caf%C3%A9";
 /// Clients come back soon, so that many cuts take little time.
 const SETTINGS: &[(&str, &str)] = &[("--retry", "200ms"), ("--retry-jitter", "100ms")];
+const ONE_AT_A_TIME: usize = 5;
 const CUTS_PER_CLIENT: usize = 6;
 const CUTS_BEHIND_PROXY: usize = 8;
 const ROUNDS_MIN: usize = 30;

@@ -86,6 +86,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("longwave-client", &["longwave-sse"]),
     ("longwave", &["longwave-client", "longwave-core", "longwave-sse", "longwave-store"]),
     ("longwave-e2e", &["longwave-sse"]),
+    ("longwave-example-alerts", &["longwave-client"]),
     ("xtask", &[]),
 ];
 

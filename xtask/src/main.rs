@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its terminal")]
 
 mod edges;
+mod r#gen;
 mod install;
 mod process;
 mod steps;
@@ -28,6 +29,7 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let rest = arguments.get(1..).unwrap_or_default();
     match arguments.first().map(String::as_str) {
         Some("test") => test::run(rest),
+        Some("gen") => steps::gen_run(),
         Some("crash") => steps::crash_run(rest),
         Some("help" | "--help" | "-h") | None => {
             println!("{USAGE}");
@@ -42,4 +44,5 @@ usage: cargo xtask <command>
 
   test [STEP…]                   every check that has to pass, or only these steps
   test --list                    the steps
+  gen                            write the generated files
   crash [--count N] [--seed S]   kill the server N times under load, with this seed";

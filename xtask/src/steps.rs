@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Context as _;
 
 use crate::test::Tally;
-use crate::{edges, install, process, tidy};
+use crate::{edges, r#gen, install, process, tidy};
 
 pub(crate) fn format() -> anyhow::Result<Tally> {
     process::run(process::cargo(["fmt", "--all", "--check"]))?;
@@ -65,23 +65,46 @@ pub(crate) fn doctest() -> anyhow::Result<Tally> {
     Ok(honest(tally, succeeded))
 }
 
+/// Generated files are what their generators write today.
+pub(crate) fn generated() -> anyhow::Result<Tally> {
+    let stale = r#gen::generate(r#gen::Mode::Check)?;
+    let complaint = |path: &&str| format!("{path} is not current; `cargo xtask gen` writes it");
+    report(&stale.iter().map(complaint).collect::<Vec<_>>())
+}
+
 pub(crate) fn crash() -> anyhow::Result<Tally> {
     nextest(CRASH_TESTS)
 }
 
 pub(crate) fn clients() -> anyhow::Result<Tally> {
-    install::debian(&[
-        ("chromium", "chromium"),
-        ("nginx", "nginx"),
-        ("haproxy", "haproxy"),
-        ("curl", "curl"),
-        ("node", "nodejs"),
-        ("npm", "npm"),
-        ("python3", "python3-venv"),
-    ])?;
+    install::debian(PROGRAMS)?;
     install::npm(Path::new("tests/clients"))?;
     install::python("clients", Path::new("tests/clients/requirements.txt"))?;
     nextest("package(longwave-e2e) and not test(/^crash::/)")
+}
+
+/// Runs every example with the server that the tests were built with.
+pub(crate) fn examples() -> anyhow::Result<Tally> {
+    install::debian(PROGRAMS)?;
+    build()?;
+    let mut tally = Tally::default();
+    let arguments = ["examples/check.py", "--bin", "target/debug/longwave"];
+    let succeeded = process::watch(process::command("python3", arguments), |line| {
+        tally = summary_counts(line).unwrap_or(tally);
+    })?;
+    anyhow::ensure!(tally != Tally::default(), "no example was run");
+    Ok(honest(tally, succeeded))
+}
+
+/// `cargo xtask gen`: writes the generated files.
+///
+/// # Errors
+/// When a generator fails, or a file can't be written.
+pub(crate) fn gen_run() -> anyhow::Result<ExitCode> {
+    for path in r#gen::generate(r#gen::Mode::Write)? {
+        println!("wrote {path}");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `cargo xtask crash`: the crash test alone, longer or with the seed of a run that failed.
@@ -132,6 +155,19 @@ fn nextest_command(filter: &str) -> Command {
     process::cargo(["nextest", "run", "--workspace", "--no-tests", "fail", "-E", filter])
 }
 
+/// Builds the server and all tests, as every run of tests does, without running any.
+fn build() -> anyhow::Result<()> {
+    install::cargo_tool("cargo-nextest", install::CARGO_NEXTEST_VERSION)?;
+    process::run(process::cargo(["nextest", "run", "--workspace", "--no-run"]))
+}
+
+/// The counts of a line `3 passed, 0 failed`; `None` for any other line.
+fn summary_counts(line: &str) -> Option<Tally> {
+    let (passed, failed) = line.split_once(" passed, ")?;
+    let failed = failed.strip_suffix(" failed")?;
+    Some(Tally { passed: passed.parse().ok()?, failed: failed.parse().ok()? })
+}
+
 /// The counts of `<testsuites name=… tests="7" failures="1" errors="0" …>`.
 fn junit_counts(report: &str) -> Option<Tally> {
     let start = report.find("<testsuites ")?;
@@ -171,6 +207,16 @@ fn report(complaints: &[String]) -> anyhow::Result<Tally> {
     Ok(Tally::PASSED)
 }
 
+/// Programs that tests start, and the Debian packages that bring them.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("chromium", "chromium"),
+    ("nginx", "nginx"),
+    ("haproxy", "haproxy"),
+    ("curl", "curl"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("python3", "python3-venv"),
+];
 const CRASH_TESTS: &str = "package(longwave-e2e) and test(/^crash::/)";
 const BARE_TARGET: &str = "thumbv7em-none-eabi";
 
@@ -191,6 +237,12 @@ mod tests {
         let line = "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out";
         assert_eq!(doctest_counts(line), Tally { passed: 3, failed: 2 });
         assert_eq!(doctest_counts("running 5 tests"), Tally::default());
+    }
+
+    #[test]
+    fn the_counts_of_the_examples_are_read() {
+        assert_eq!(summary_counts("9 passed, 1 failed"), Some(Tally { passed: 9, failed: 1 }));
+        assert_eq!(summary_counts("ok chat (3 s)"), None);
     }
 
     #[test]

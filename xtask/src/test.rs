@@ -33,25 +33,19 @@ impl Tally {
 
 /// All steps, in the order they run: what fails fastest comes first.
 pub(crate) const STEPS: &[Step] = &[
-    Step { name: "format", about: "rustfmt has nothing to change", run: steps::format },
-    Step { name: "tidy", about: "file lengths, opening lines, left-overs", run: steps::tidy },
-    Step { name: "edges", about: "crates depend on what they may, and inherit", run: steps::edges },
-    Step { name: "deny", about: "licences, bans and sources of dependencies", run: steps::deny },
-    Step { name: "clippy", about: "no warning in any target", run: steps::clippy },
-    Step { name: "docs", about: "rustdoc has no warning", run: steps::docs },
-    Step { name: "no-std", about: "longwave-sse builds where there is no std", run: steps::no_std },
-    Step { name: "unit", about: "unit, property and integration tests", run: steps::unit },
-    Step { name: "doctest", about: "examples in the documentation", run: steps::doctest },
-    Step {
-        name: "crash",
-        about: "the server is killed under load, again and again",
-        run: steps::crash,
-    },
-    Step {
-        name: "clients",
-        about: "real clients, directly and through real proxies",
-        run: steps::clients,
-    },
+    step("format", "rustfmt has nothing to change", steps::format),
+    step("tidy", "file lengths, opening lines, left-overs", steps::tidy),
+    step("edges", "crates depend on what they may, and inherit", steps::edges),
+    step("deny", "licences, bans and sources of dependencies", steps::deny),
+    step("clippy", "no warning in any target", steps::clippy),
+    step("docs", "rustdoc has no warning", steps::docs),
+    step("no-std", "longwave-sse builds where there is no std", steps::no_std),
+    step("unit", "unit, property and integration tests", steps::unit),
+    step("doctest", "examples in the documentation", steps::doctest),
+    step("gen", "generated files are current", steps::generated),
+    step("crash", "the server is killed under load, again and again", steps::crash),
+    step("clients", "real clients, directly and through real proxies", steps::clients),
+    step("examples", "every example does what it says", steps::examples),
 ];
 
 /// Runs the steps that `arguments` names, or all.
@@ -78,6 +72,10 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         outcomes.push((step.name, tally, step_started.elapsed()));
     }
     Ok(summarise(&outcomes, started.elapsed()))
+}
+
+const fn step(name: &'static str, about: &'static str, run: fn() -> anyhow::Result<Tally>) -> Step {
+    Step { name, about, run }
 }
 
 fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Step>> {

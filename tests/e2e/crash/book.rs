@@ -28,6 +28,8 @@ pub(super) struct Inner {
     pub(super) seen: Vec<Seen>,
     /// How often a request ended without an answer.
     unanswered: HashMap<Kind, u64>,
+    /// Bytes of data in acknowledged events, about, of kept topics and of the others.
+    bytes: (usize, usize),
     /// How often a key was used again and gave the same id.
     pub(super) duplicates: u64,
 }
@@ -51,6 +53,7 @@ pub(super) struct Seen {
 }
 
 impl Book {
+    /// The events of a request, which is about to be made.
     pub(super) fn attempt(&self, mark: Mark) {
         self.lock().attempted.extend(mark.siblings());
     }
@@ -67,6 +70,16 @@ impl Book {
             inner.acknowledged.insert(sibling, id);
         }
         self.acknowledged.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The data of a request that was acknowledged has so many bytes.
+    pub(super) fn add_bytes(&self, kind: Kind, bytes: usize) {
+        let (kept, churn) = &mut self.lock().bytes;
+        *(if kind == Kind::Churn { churn } else { kept }) += bytes;
+    }
+
+    pub(super) fn published_bytes(&self) -> (usize, usize) {
+        self.lock().bytes
     }
 
     pub(super) fn unanswered(&self, kind: Kind) {

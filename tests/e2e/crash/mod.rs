@@ -12,6 +12,7 @@ mod mark;
 mod publishers;
 mod readers;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +79,7 @@ async fn run(server: &mut LongwaveServer, crashes: u64, seed: u64) -> anyhow::Re
     let in_time = tokio::time::timeout(HANG_LIMIT, finished).await;
     in_time.with_context(|| format!("a reader never saw the end: {}", book.summary()))??;
     auditor.audit_readers_are_complete(&book)?;
+    disk_is_given_back(server, &book).await?;
     println!("at the end: {}", book.summary());
     book.require_variety()
 }
@@ -102,6 +104,31 @@ async fn work_for_a_while(
         Some(ended) = publishers.join_next() => ended?.and(Err(anyhow::anyhow!("a publisher gave up"))),
         Some(ended) = readers.join_next() => ended?.and(Err(anyhow::anyhow!("a reader gave up"))),
     }
+}
+
+/// Waits until the log takes much less than was ever published to topics that keep little: their segments were removed,
+/// or what lived in them was copied forward.
+async fn disk_is_given_back(server: &LongwaveServer, book: &Book) -> anyhow::Result<()> {
+    let (kept, churn) = book.published_bytes();
+    let enough = kept * 2 + churn / 4;
+    let wait = async {
+        while folder_bytes(&server.data())? > enough {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        anyhow::Ok(())
+    };
+    let in_time = tokio::time::timeout(HANG_LIMIT, wait).await;
+    in_time.with_context(|| format!("{churn} bytes are dead, and the log stays over {enough}"))?
+}
+
+fn folder_bytes(folder: &Path) -> anyhow::Result<usize> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        // A file that was removed in the meantime takes nothing.
+        let Ok(metadata) = entry?.metadata() else { continue };
+        bytes += usize::try_from(metadata.len())?;
+    }
+    Ok(bytes)
 }
 
 fn number_from_environment(name: &str) -> Option<u64> {

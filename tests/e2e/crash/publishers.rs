@@ -44,6 +44,7 @@ pub(super) fn start(
             rng: rng.fork(),
             number,
             kind: *kind,
+            bytes: 0,
         };
         running.spawn(publisher.run());
     }
@@ -57,6 +58,8 @@ struct Publisher {
     rng: fastrand::Rng,
     number: u32,
     kind: Kind,
+    /// Bytes of data in the request that it is at.
+    bytes: usize,
 }
 
 impl Publisher {
@@ -73,6 +76,7 @@ impl Publisher {
             };
             let mark = Mark { kind: self.kind, publisher: self.number, request, index: 0, size };
             self.book.attempt(mark);
+            self.bytes = 0;
             match self.kind {
                 Kind::Keyed => self.publish_keyed(&client, mark).await?,
                 _ => self.publish_once(&client, mark).await?,
@@ -87,7 +91,7 @@ impl Publisher {
         let request = self.request(client, mark);
         match send(request).await? {
             Some(answer) => {
-                self.book.acknowledge(mark, &answer.first, &answer.last);
+                self.acknowledged(mark, &answer);
                 let (count, size) = (answer.count, u64::from(mark.size));
                 anyhow::ensure!(count == size, "{mark} acknowledged as {count} events");
                 Ok(())
@@ -98,10 +102,10 @@ impl Publisher {
 
     /// Tries until there is an answer. What was answered before is asked for again, now and then.
     async fn publish_keyed(&mut self, client: &Client, mark: Mark) -> anyhow::Result<()> {
-        let ballast = self.ballast();
+        let text = self.text(mark);
         let key = mark.to_string().replace(' ', "-");
         let url = format!("{}/topics/{}", self.server, mark.topic());
-        let request = || client.post(&url).header("Idempotency-Key", &key).body(mark.text(ballast));
+        let request = || client.post(&url).header("Idempotency-Key", &key).body(text.clone());
         let mut id = None;
         let mut tries_left = self.rng.u32(1..=KEY_USES_MAX);
         while tries_left > 0 {
@@ -117,7 +121,7 @@ impl Publisher {
                 self.book.duplicate();
                 continue;
             }
-            self.book.acknowledge(mark, &answer.first, &answer.last);
+            self.acknowledged(mark, &answer);
             id = Some(answer.first);
             // Long enough that a crash comes in between, sometimes.
             tokio::time::sleep(Duration::from_millis(self.rng.u64(0..KEY_PAUSE_MS_MAX))).await;
@@ -128,25 +132,23 @@ impl Publisher {
     fn request(&mut self, client: &Client, mark: Mark) -> RequestBuilder {
         let url = format!("{}/topics/{}", self.server, mark.topic());
         match mark.kind {
-            Kind::Single | Kind::Keyed => client.post(url).body(mark.text(self.ballast())),
-            Kind::Churn => client.post(url).body(mark.text(CHURN_BALLAST)),
+            Kind::Single | Kind::Keyed | Kind::Churn => client.post(url).body(self.text(mark)),
             Kind::Batch => {
-                let line = |mark: Mark| json!({ "data": mark.text(self.ballast()) }).to_string();
+                let line = |mark: Mark| json!({ "data": self.text(mark) }).to_string();
                 let lines: Vec<String> = mark.siblings().map(line).collect();
                 let body = lines.join("\n");
                 client.post(url).header("Content-Type", "application/x-ndjson").body(body)
             }
             Kind::Stream => {
                 let mut rng = self.rng.fork();
-                let marks = mark.siblings().collect::<Vec<_>>().into_iter();
+                let lines: Vec<String> = mark.siblings().map(|mark| self.text(mark)).collect();
                 // Line by line with pauses, so that it is appended line by line.
-                let lines = stream::unfold(marks, move |mut marks| {
+                let lines = stream::unfold(lines.into_iter(), move |mut lines| {
                     let pause = Duration::from_millis(rng.u64(0..LINE_PAUSE_MS_MAX));
                     async move {
-                        let mark = marks.next()?;
+                        let line = lines.next()? + "\n";
                         tokio::time::sleep(pause).await;
-                        let line = format!("{}\n", mark.text(LINE_BALLAST));
-                        Some((std::io::Result::Ok(line), marks))
+                        Some((std::io::Result::Ok(line), lines))
                     }
                 });
                 let request = client.post(format!("{url}?lines"));
@@ -161,9 +163,22 @@ impl Publisher {
         Ok(())
     }
 
-    /// Mostly small, sometimes so large that a few fill a segment.
-    fn ballast(&mut self) -> usize {
-        if self.rng.u8(..) < 8 { self.rng.usize(0..16 * 1024) } else { self.rng.usize(0..200) }
+    /// The data of an event: mostly small, sometimes so large that a few fill a segment.
+    fn text(&mut self, mark: Mark) -> String {
+        let ballast = match mark.kind {
+            Kind::Churn => CHURN_BALLAST,
+            Kind::Stream => LINE_BALLAST,
+            _ if self.rng.u8(..) < LARGE_OF_256 => self.rng.usize(0..LARGE_BALLAST_MAX),
+            _ => self.rng.usize(0..SMALL_BALLAST_MAX),
+        };
+        let text = mark.text(ballast);
+        self.bytes += text.len();
+        text
+    }
+
+    fn acknowledged(&self, mark: Mark, answer: &Answer) {
+        self.book.acknowledge(mark, &answer.first, &answer.last);
+        self.book.add_bytes(mark.kind, self.bytes);
     }
 }
 
@@ -211,7 +226,11 @@ const PUBLISHERS: &[Kind] = &[
 ];
 const BATCH_EVENTS_MAX: u32 = 12;
 const STREAM_EVENTS_MAX: u32 = 40;
-const CHURN_BALLAST: usize = 1500;
+/// So that most of what is in the log is soon dead.
+const CHURN_BALLAST: usize = 12_000;
+const LARGE_OF_256: u8 = 8;
+const LARGE_BALLAST_MAX: usize = 16 * 1024;
+const SMALL_BALLAST_MAX: usize = 200;
 const LINE_BALLAST: usize = 20;
 const KEY_USES_MAX: u32 = 3;
 const PAUSE_MS_MAX: u64 = 6;

@@ -123,7 +123,6 @@ fn server_options(settings: &Settings) -> ServerOptions {
         long_poll_wait_ms_max: millis(settings.long_poll_max.value),
         page_events_default: to_usize(settings.page_events.value),
         page_events_max: to_usize(settings.page_events_max.value),
-        page_bytes_max: to_usize(settings.page_size.value.0),
         topics_page_max: to_usize(settings.topics_page_max.value),
         websocket_message_bytes_max: to_usize(settings.websocket_message_size.value.0),
         connections_max: to_usize(settings.connections.value),

@@ -89,8 +89,6 @@ settings! {
         "Events on a page whose reader does not ask for more or fewer"
     page_events_max: u64 = "1000", in "delivery.page_events_max", from "1" to "100000";
         "The most events on a page"
-    page_size: Size = "4MiB", in "delivery.page_size", from "1KiB" to "1GiB";
-        "No further event enters a page that has this much data"
     topics_page_max: u64 = "1000", in "delivery.topics_page_max", from "1" to "100000";
         "The most topics in one list"
     event_size: Size = "1MiB", in "limits.event_size", from "1KiB" to "16MiB";

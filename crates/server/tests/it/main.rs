@@ -21,5 +21,6 @@ mod probes;
 mod publish;
 mod publish_batch;
 mod publish_stream;
+mod read;
 mod shutdown;
 mod support;
