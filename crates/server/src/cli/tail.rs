@@ -166,15 +166,18 @@ fn json_line(event: &Event) -> Vec<u8> {
     let line = match event.data.as_text().filter(is_envelope) {
         Some(envelope) => envelope.replace('\n', " "),
         None => {
+            let (data, encoding) = match &event.data {
+                Data::Text(text) => (text.clone(), None),
+                Data::Binary(bytes) => (BASE64.encode(bytes), Some("base64")),
+            };
             let mut envelope = json!({
                 "id": event.id,
                 "topic": event.topic,
                 "type": event.event_type,
-                "data": event.data.as_text(),
+                "data": data,
             });
-            if let Data::Binary(bytes) = &event.data {
-                envelope["data"] = BASE64.encode(bytes).into();
-                envelope["encoding"] = "base64".into();
+            if let (Some(encoding), Value::Object(envelope)) = (encoding, &mut envelope) {
+                envelope.insert("encoding".to_owned(), encoding.into());
             }
             envelope.to_string()
         }
