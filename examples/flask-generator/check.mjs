@@ -1,13 +1,16 @@
-// The page shows every row once and in order, as it is made, also when it is reloaded half-way or opened late.
+// The page shows every row once and in order, as it is made, also when it is reloaded half-way or opened late. A report
+// that breaks off says so.
 
-import { assert, check, Program, python, readAll, server } from '../harness/check.mjs'
+import { assert, check, openRelay, Program, python, readAll } from '../harness/check.mjs'
 import { openBrowser, openPage, photograph } from '../harness/browser.mjs'
 
 const ROWS = 12
 const HOURS = 7200
 
 check(async () => {
-  const app = new Program(python, ['-m', 'flask', 'run', '--port', '0'])
+  // The service reaches the server through a connection that can be cut.
+  const relay = await openRelay()
+  const app = new Program(python, ['-m', 'flask', 'run', '--port', '0'], { env: { LONGWAVE_SERVER: relay.url } })
   const [, url] = await app.line(/Running on (http:\/\/127\.0\.0\.1:\d+)/)
 
   // As it is done today: the generator is sound.
@@ -39,13 +42,24 @@ check(async () => {
   await slow.click('#start')
   await slow.waitForSelector('#rows tr')
   assert.equal(await slow.textContent('#state'), 'being made')
-  assert.ok(slow.url().includes(`#${server}/topics/reports/`))
+
+  // The connection breaks while the service publishes, and the page's with it: the page comes back and is told.
+  const broken = await openPage(browser, url, { rows: 2000, seconds_per_row: 0.05 })
+  await broken.click('#start')
+  await broken.waitForSelector('#rows tr:nth-child(3)')
+  relay.cut()
+  await broken.waitForFunction(() => document.querySelector('#state').textContent === 'broken off')
+  const made = await rows(broken)
+  assert.deepEqual(made, range(made.length))
 })
 
 async function isComplete(page) {
   await page.waitForFunction(() => document.querySelector('#state').textContent === 'complete')
-  const shown = await page.$$eval('#rows tr', (rows) => rows.map((row) => Number(row.cells[0].textContent)))
-  assert.deepEqual(shown, range(ROWS))
+  assert.deepEqual(await rows(page), range(ROWS))
+}
+
+function rows(page) {
+  return page.$$eval('#rows tr', (rows) => rows.map((row) => Number(row.cells[0].textContent)))
 }
 
 function range(length) {

@@ -5,6 +5,7 @@
 
 import { spawn } from 'node:child_process'
 import { createConnection, createServer } from 'node:net'
+import { join } from 'node:path'
 
 export { strict as assert } from 'node:assert'
 
@@ -161,10 +162,10 @@ export class Program {
 
 /** A way to the server whose connections a check can cut, as a network does. */
 export async function openRelay() {
-  const target = new URL(server)
+  const relay = { target: new URL(server) }
   const sockets = new Set()
   const listener = createServer((client) => {
-    const upstream = createConnection(Number(target.port), target.hostname)
+    const upstream = createConnection(Number(relay.target.port), relay.target.hostname)
     for (const [socket, other] of [[client, upstream], [upstream, client]]) {
       sockets.add(socket)
       socket.pipe(other)
@@ -176,14 +177,29 @@ export async function openRelay() {
     }
   })
   await new Promise((resolve) => listener.listen(0, '127.0.0.1', resolve))
-  const cut = () => {
+  relay.url = `http://127.0.0.1:${listener.address().port}`
+  relay.cut = () => {
     for (const socket of sockets) socket.resetAndDestroy()
   }
   atEnd(async () => {
     listener.close()
-    cut()
+    relay.cut()
   })
-  return { url: `http://127.0.0.1:${listener.address().port}`, cut }
+  return relay
+}
+
+/** A second server that a check may stop and start again. It keeps its address, which is a relay's. */
+export async function startServer() {
+  const relay = await openRelay()
+  const start = async () => {
+    const program = new Program('longwave', ['serve', '--listen', '127.0.0.1:0', '--data', join(folder, 'second')])
+    const [, url] = await program.line(/^listening on (http:\/\/\S+)/)
+    relay.target = new URL(url)
+    return program
+  }
+  let program = await start()
+  const stop = (signal) => program.stop(signal)
+  return { url: relay.url, cut: relay.cut, stop, start: async () => { program = await start() } }
 }
 
 /** Waits until `probe` returns something true, and returns that. */
@@ -198,9 +214,9 @@ export async function until(what, probe) {
 }
 
 /** Publishes `data` (a string, or anything else as JSON) and returns the server's answer. */
-export async function publish(topic, data, query = '') {
+export async function publish(topic, data, to = server) {
   const text = typeof data === 'string'
-  const response = await fetch(`${server}/topics/${topic}${query}`, {
+  const response = await fetch(`${to}/topics/${topic}`, {
     method: 'POST',
     headers: { 'Content-Type': text ? 'text/plain' : 'application/json' },
     body: text ? data : JSON.stringify(data),
@@ -210,12 +226,12 @@ export async function publish(topic, data, query = '') {
 }
 
 /** Everything a topic or selector holds, by short polls, and how it ended. */
-export async function readAll(topic) {
+export async function readAll(topic, from = server) {
   const path = topic.includes('*') ? `events?topic=${topic}&` : `topics/${topic}?`
   const events = []
   let after = 'first'
   for (;;) {
-    const page = await readPage(`${path}after=${after}`)
+    const page = await readPage(`${path}after=${after}`, from)
     events.push(...page.events)
     if (page.events.length === 0 || page.end) return { events, end: page.end }
     after = page.cursor
@@ -223,8 +239,8 @@ export async function readAll(topic) {
 }
 
 /** One JSON page. */
-export async function readPage(path) {
-  const response = await fetch(`${server}/${path}`, { headers: { Accept: 'application/json' } })
+export async function readPage(path, from = server) {
+  const response = await fetch(`${from}/${path}`, { headers: { Accept: 'application/json' } })
   if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
   return response.json()
 }

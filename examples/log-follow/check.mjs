@@ -1,9 +1,9 @@
 // Every line of a growing, then rotated, file arrives once and in order: by both publishers, in three readers. Each error
-// among them becomes one alert.
+// among them becomes one alert. Restarts and kills of the server change nothing.
 
 import { appendFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { assert, check, folder, Program, readAll, server, until } from '../harness/check.mjs'
+import { assert, check, folder, Program, readAll, server, startServer, until } from '../harness/check.mjs'
 import { openBrowser, openPage, photograph, serveFolder } from '../harness/browser.mjs'
 
 const FIRST = range(1, 200)
@@ -16,7 +16,34 @@ check(async () => {
   await follows('./follow.sh', 'by-command', pages)
   await follows('./follow-curl.sh', 'by-curl', pages)
   await alerts('by-command')
+  await throughRestarts(pages)
 })
+
+/** The server is stopped and killed while the file grows: the publisher and the readers come back, and miss nothing. */
+async function throughRestarts({ url, browser }) {
+  const second = await startServer()
+  const env = { LONGWAVE_SERVER: second.url }
+  const log = join(folder, 'restarts.log')
+  write(log, range(1, 100))
+  new Program('./follow.sh', [log, 'app'], { env })
+  const tail = new Program('longwave', ['tail', 'app', '--after', 'first'], { env })
+  const page = await openPage(browser, url, { topic: 'app', server: second.url })
+  let last = 100
+  for (const signal of ['SIGTERM', 'SIGKILL', 'SIGTERM', 'SIGKILL']) {
+    await tail.line(new RegExp(`^[A-Z]+ request ${last} `))
+    write(log, range(last + 1, last + 50))
+    await second.stop(signal)
+    write(log, range(last + 51, last + 100))
+    await second.start()
+    last += 100
+  }
+  const all = range(1, last)
+  await tail.line(new RegExp(`^${all.at(-1)}$`))
+  await page.waitForFunction((last) => document.querySelector('#lines').lastChild?.textContent === last, all.at(-1))
+  assert.deepEqual((await readAll('app', second.url)).events.map((event) => event.data), all)
+  assert.deepEqual(tail.lines.filter((line) => / request /.test(line)), all)
+  assert.deepEqual(await page.$$eval('#lines li', (lines) => lines.map((line) => line.textContent)), all)
+}
 
 /** Each error becomes one alert, though the program that makes them is killed over and over. */
 async function alerts(topic) {

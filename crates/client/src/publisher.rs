@@ -3,13 +3,18 @@
 //! **Exactly once.** Messages travel in batches, one under way at a time, so their order is kept. A batch has a key
 //! and never changes once it was sent: whatever became of an attempt that was not answered, the next one either adds
 //! the batch as a whole or is recognised as a duplicate. A server that is killed at any moment therefore has each
-//! message once.
+//! message once. The one limit is the server's memory for keys: a batch that was stored, not acknowledged, and then sent
+//! again more than ten minutes later is there twice.
+//!
+//! **Splitting.** A server with tighter limits refuses a batch as a whole. It is then cut in half, under new keys, until
+//! it fits or is one message.
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -157,7 +162,11 @@ impl Worker {
                 }
                 result = until_done(&mut sending) => {
                     sending = None;
-                    self.acknowledge(&result?);
+                    match result {
+                        Ok(receipt) => self.acknowledge(&receipt),
+                        Err(error) if is_too_large(&error) && self.queue.split() == Split::Done => {}
+                        Err(error) => return Err(error),
+                    }
                 }
             }
         }
@@ -204,6 +213,10 @@ impl Worker {
     }
 }
 
+fn is_too_large(error: &PublishError) -> bool {
+    matches!(error, PublishError::Refused(refusal) if refusal.status == StatusCode::PAYLOAD_TOO_LARGE)
+}
+
 async fn until_done(sending: &mut Option<Sending>) -> Result<Receipt, PublishError> {
     match sending {
         Some(sending) => sending.await,
@@ -219,9 +232,19 @@ struct Queue {
     batch: u64,
     waiting: VecDeque<Message>,
     waiting_bytes: usize,
-    /// How many messages are under way, and their bytes.
-    sent: usize,
+    /// The messages that are under way, and their bytes.
+    sent: Vec<Message>,
     sent_bytes: usize,
+    /// The most messages in a batch, as far as the server is known.
+    batch_messages_max: usize,
+}
+
+/// Whether a batch could be made smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Split {
+    Done,
+    /// It is one message.
+    Impossible,
 }
 
 /// Messages that travel together.
@@ -238,8 +261,9 @@ impl Queue {
             batch: 0,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            sent: 0,
+            sent: Vec::new(),
             sent_bytes: 0,
+            batch_messages_max: BATCH_MESSAGES_MAX,
         }
     }
 
@@ -250,36 +274,48 @@ impl Queue {
 
     /// Takes messages out as the batch to be under way until it is acknowledged.
     fn next_batch(&mut self) -> Option<Batch> {
-        let mut messages: Vec<Message> = Vec::new();
         while let Some(message) = self.waiting.front() {
             let bytes = message.data_len();
-            let is_full = messages.len() == BATCH_MESSAGES_MAX
+            let is_full = self.sent.len() >= self.batch_messages_max
                 || self.sent_bytes.saturating_add(bytes) > BATCH_BYTES_MAX;
-            if is_full && !messages.is_empty() {
+            if is_full && !self.sent.is_empty() {
                 break;
             }
             self.sent_bytes += bytes;
             self.waiting_bytes -= bytes;
-            messages.extend(self.waiting.pop_front());
+            self.sent.extend(self.waiting.pop_front());
         }
-        self.sent = messages.len();
-        (!messages.is_empty())
-            .then(|| Batch { key: format!("{}-{}", self.session, self.batch), messages })
+        let key = format!("{}-{}", self.session, self.batch);
+        (!self.sent.is_empty()).then(|| Batch { key, messages: self.sent.clone() })
     }
 
     /// The batch under way is durable. Returns how many messages it had.
     fn acknowledge(&mut self) -> u64 {
         self.batch += 1;
         self.sent_bytes = 0;
-        std::mem::take(&mut self.sent) as u64
+        self.sent.drain(..).count() as u64
+    }
+
+    /// The batch under way was refused for its size. It waits again, in front, to go in smaller batches.
+    fn split(&mut self) -> Split {
+        if self.sent.len() <= 1 {
+            return Split::Impossible;
+        }
+        self.batch_messages_max = self.sent.len() / 2;
+        self.batch += 1;
+        self.waiting_bytes += std::mem::take(&mut self.sent_bytes);
+        for message in self.sent.drain(..).rev() {
+            self.waiting.push_front(message);
+        }
+        Split::Done
     }
 
     fn pending(&self) -> u64 {
-        (self.waiting.len() + self.sent) as u64
+        (self.waiting.len() + self.sent.len()) as u64
     }
 
     fn has_room(&self) -> bool {
-        self.waiting.len() + self.sent < Publisher::MESSAGES_MAX
+        self.waiting.len() + self.sent.len() < Publisher::MESSAGES_MAX
             && self.waiting_bytes + self.sent_bytes < Publisher::BYTES_MAX
     }
 }
@@ -331,6 +367,23 @@ mod tests {
             1,
             "a message larger than a batch goes alone"
         );
+    }
+
+    #[test]
+    fn a_batch_that_is_too_large_goes_in_halves_under_new_keys() {
+        let mut queue = Queue::new("s".into());
+        for text in ["a", "b", "c"] {
+            queue.push(text.into());
+        }
+        assert_eq!(texts(queue.next_batch()).1.len(), 3);
+        queue.push("d".into());
+        assert_eq!(queue.split(), Split::Done);
+        assert_eq!(queue.pending(), 4);
+        for (key, text) in [("s-1", "a"), ("s-2", "b"), ("s-3", "c"), ("s-4", "d")] {
+            assert_eq!(texts(queue.next_batch()), (key.into(), vec![text.into()]));
+            assert_eq!(queue.split(), Split::Impossible, "a single message is what it is");
+            assert_eq!(queue.acknowledge(), 1);
+        }
     }
 
     #[test]

@@ -39,8 +39,8 @@ impl Ledger {
         end: Option<(EndReason, UnixMillis)>,
     ) {
         if !self.topics.contains_key(name) {
-            let removed = before.max(self.removed_of(name));
-            self.put(name.clone(), Topic { removed, ..Topic::default() });
+            // Exact, since it was known when the event was admitted, whatever has been forgotten since.
+            self.put(name.clone(), Topic { removed: before, ..Topic::default() });
         }
         if let Some(topic) = self.topics.get_mut(name) {
             topic.last = seq;
@@ -63,13 +63,12 @@ impl Ledger {
 
     /// Replays a topic's settings.
     pub fn replay_snapshot(&mut self, name: &TopicName, seq: Seq, snapshot: Snapshot) {
-        let removed = self.removed_of(name).max(snapshot.removed);
         let old = self.take(name).unwrap_or_default();
         self.put(
             name.clone(),
             Topic {
                 last: old.last.max(snapshot.last),
-                removed,
+                removed: old.removed.max(snapshot.removed),
                 end: old.end.or(snapshot.end),
                 config: Some(snapshot.config),
                 config_seq: seq,

@@ -2,8 +2,11 @@
 //!
 //! Start with [`Cli`]; each command is in the file of its name.
 
+mod bench;
+mod doctor;
 mod failure;
 mod flags;
+mod open_files;
 mod output;
 mod publish;
 mod remote;
@@ -22,12 +25,14 @@ use flags::SettingFlags;
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = match cli.command.unwrap_or_else(|| Command::Serve(cli.serve)) {
+    let result = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(flags) => serve::run(flags),
         Command::Publish(args) => block_on(publish::run(args)),
         Command::Tail(args) => block_on(tail::run(args)),
         Command::Topics(args) => block_on(topics::list(args)),
         Command::Info(args) => block_on(topics::info(args)),
+        Command::Doctor(args) => block_on(doctor::run(args)),
+        Command::Bench(args) => block_on(bench::run(args)),
         Command::Settings(args) => settings::run(args),
     };
     match result {
@@ -63,6 +68,10 @@ enum Command {
     Topics(topics::TopicsArgs),
     /// Tell all about a topic.
     Info(topics::InfoArgs),
+    /// Check the limits of this machine, or what stands before a URL, and say the fix.
+    Doctor(doctor::DoctorArgs),
+    /// Load a server, and tell what was delivered, how fast, and at what cost.
+    Bench(bench::BenchArgs),
     /// Print the settings of `serve` that are in force, and where each came from.
     Settings(settings::SettingsArgs),
 }

@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::failure::Failure;
 use super::flags::SettingFlags;
+use super::open_files::raise_open_files;
 use super::output::print;
 use crate::config::{LogFormat, LogKind, Settings, Sources};
 
@@ -26,6 +27,7 @@ pub(crate) fn run(flags: SettingFlags) -> Result<(), Failure> {
     })?;
     refuse_strangers(&settings)?;
     start_tracing(&settings)?;
+    raise_open_files();
     for (given, meant) in sources.misspelled_env() {
         tracing::warn!("{given} is no setting and has no effect; {meant} is one");
     }
@@ -121,7 +123,6 @@ fn server_options(settings: &Settings) -> ServerOptions {
         long_poll_wait_ms_max: millis(settings.long_poll_max.value),
         page_events_default: to_usize(settings.page_events.value),
         page_events_max: to_usize(settings.page_events_max.value),
-        page_bytes_max: to_usize(settings.page_size.value.0),
         topics_page_max: to_usize(settings.topics_page_max.value),
         websocket_message_bytes_max: to_usize(settings.websocket_message_size.value.0),
         connections_max: to_usize(settings.connections.value),

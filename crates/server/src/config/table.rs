@@ -89,8 +89,6 @@ settings! {
         "Events on a page whose reader does not ask for more or fewer"
     page_events_max: u64 = "1000", in "delivery.page_events_max", from "1" to "100000";
         "The most events on a page"
-    page_size: Size = "4MiB", in "delivery.page_size", from "1KiB" to "1GiB";
-        "No further event enters a page that has this much data"
     topics_page_max: u64 = "1000", in "delivery.topics_page_max", from "1" to "100000";
         "The most topics in one list"
     event_size: Size = "1MiB", in "limits.event_size", from "1KiB" to "16MiB";
@@ -115,9 +113,9 @@ settings! {
         "How long a body that is published as it arrives may be silent"
     drain_timeout: Duration = "5s", in "timeouts.drain", from "0s" to "10m";
         "How long a shutdown waits for requests under way"
-    origins: Origins = "loopback", in "http.origins";
+    origins: Origins = "loopback", in "access.origins";
         "Pages of which sites may use the server: loopback, any, or origins such as https://example.com"
-    hosts: HostNames = "bound", in "http.hosts";
+    hosts: HostNames = "bound", in "access.hosts";
         "Names that requests may reach the server by: bound (any, but on loopback only its own), any, or host names"
     log_format: LogFormat = "text", in "logging.format";
         "How the server's own messages are written: text or json"

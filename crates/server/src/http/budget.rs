@@ -11,6 +11,7 @@ use super::{Code, Problem};
 /// Bytes that may be held.
 pub(crate) struct Budget {
     permits: Arc<Semaphore>,
+    bytes_max: usize,
 }
 
 /// Bytes of a budget that are spoken for until this is dropped.
@@ -21,7 +22,13 @@ pub(crate) struct Reservation {
 
 impl Budget {
     pub(crate) fn new(bytes_max: usize) -> Budget {
-        Budget { permits: Arc::new(Semaphore::new(bytes_max.min(Semaphore::MAX_PERMITS))) }
+        let bytes_max = bytes_max.min(Semaphore::MAX_PERMITS);
+        Budget { permits: Arc::new(Semaphore::new(bytes_max)), bytes_max }
+    }
+
+    /// How many bytes are held.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes_max - self.permits.available_permits()
     }
 
     /// A reservation of nothing, to be changed as bytes come and go.
@@ -74,6 +81,7 @@ mod tests {
         other.set(20).unwrap();
         one.set(10).unwrap();
         other.set(90).unwrap();
+        assert_eq!(budget.held_bytes(), 100);
         drop(other);
         one.set(100).unwrap();
     }

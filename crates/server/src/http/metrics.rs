@@ -23,18 +23,19 @@ pub struct Metrics {
     events_published: Counter,
     events_delivered: Family<TransportLabel, Counter>,
     subscribers: Family<TransportLabel, Gauge>,
-    log: LogGauges,
+    state: StateGauges,
 }
 
-/// What the log tells of itself, as of the last time that somebody asked.
+/// What is not counted as it happens but looked up when somebody asks.
 #[derive(Default)]
-struct LogGauges {
+struct StateGauges {
     topics: Gauge<u64, AtomicU64>,
     events: Gauge<u64, AtomicU64>,
     bytes: Gauge<u64, AtomicU64>,
     corruptions: Gauge<u64, AtomicU64>,
     position: Gauge<u64, AtomicU64>,
     channels: Gauge<u64, AtomicU64>,
+    held_bytes: Gauge<u64, AtomicU64>,
 }
 
 impl Metrics {
@@ -47,7 +48,7 @@ impl Metrics {
             events_published: Counter::default(),
             events_delivered: Family::default(),
             subscribers: Family::default(),
-            log: LogGauges::default(),
+            state: StateGauges::default(),
             registry: Registry::default(),
         };
         registry.register("http_requests", "Requests answered", metrics.requests.clone());
@@ -63,20 +64,26 @@ impl Metrics {
             metrics.events_delivered.clone(),
         );
         registry.register("subscribers", "Live subscriptions", metrics.subscribers.clone());
-        let log = &metrics.log;
-        registry.register("log_topics", "Topics in the log", log.topics.clone());
-        registry.register("log_events", "Events in the log", log.events.clone());
-        registry.register_with_unit("log", "Size of the log", Unit::Bytes, log.bytes.clone());
+        let state = &metrics.state;
+        registry.register("log_topics", "Topics in the log", state.topics.clone());
+        registry.register("log_events", "Events in the log", state.events.clone());
+        registry.register_with_unit("log", "Size of the log", Unit::Bytes, state.bytes.clone());
         registry.register(
             "log_corruptions",
             "Damaged places found in the log since it was opened",
-            log.corruptions.clone(),
+            state.corruptions.clone(),
         );
-        registry.register("log_position", "The newest committed position", log.position.clone());
+        registry.register("log_position", "The newest committed position", state.position.clone());
         registry.register(
             "channels",
             "Different sets of topics that somebody follows",
-            log.channels.clone(),
+            state.channels.clone(),
+        );
+        registry.register_with_unit(
+            "request_bodies_held",
+            "Bodies of publishes under way",
+            Unit::Bytes,
+            state.held_bytes.clone(),
         );
         Metrics { registry, ..metrics }
     }
@@ -116,12 +123,13 @@ impl Metrics {
     /// Never in practice: text is written into memory.
     pub(crate) fn encode(&self, app: &App) -> Result<String, fmt::Error> {
         let status = app.log().status();
-        self.log.topics.set(status.topics);
-        self.log.events.set(status.events);
-        self.log.bytes.set(status.bytes);
-        self.log.corruptions.set(status.corruptions);
-        self.log.position.set(status.committed.0);
-        self.log.channels.set(app.hub().channels() as u64);
+        self.state.topics.set(status.topics);
+        self.state.events.set(status.events);
+        self.state.bytes.set(status.bytes);
+        self.state.corruptions.set(status.corruptions);
+        self.state.position.set(status.committed.0);
+        self.state.channels.set(app.hub().channels() as u64);
+        self.state.held_bytes.set(app.bodies().held_bytes() as u64);
         for kind in SubscriberKind::ALL {
             let label = TransportLabel { transport: kind.as_str() };
             let subscribers = i64::try_from(app.hub().subscribers_by(kind)).unwrap_or(i64::MAX);

@@ -28,5 +28,6 @@ pub use router::route_paths;
 pub use topic_path::TopicPath;
 
 pub(crate) use app::Phase;
+pub(crate) use humane::{parse_duration_ms, rfc3339};
 pub(crate) use publish::append_problem;
 pub(crate) use router::router;

@@ -32,8 +32,6 @@ pub struct HttpOptions {
     pub page_events_default: usize,
     /// The most events in a page.
     pub page_events_max: usize,
-    /// No further event enters a page that has this many bytes of data.
-    pub page_bytes_max: usize,
     /// The most topics in a list.
     pub topics_page_max: usize,
     /// The largest WebSocket message that is taken from a client.
@@ -66,7 +64,6 @@ impl Default for HttpOptions {
             long_poll_wait_ms_max: 60_000,
             page_events_default: 100,
             page_events_max: 1_000,
-            page_bytes_max: 4 * 1024 * 1024,
             topics_page_max: 1_000,
             websocket_message_bytes_max: 2 * 1024 * 1024,
             connections_max: 100_000,

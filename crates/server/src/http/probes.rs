@@ -38,7 +38,7 @@ pub(super) async fn health() -> Response {
     tag = "operate",
     responses(
         (status = 200, description = "It does", body = Health),
-        (status = 503, description = "It does not; `reason` says why", body = inline(super::openapi::ProblemDocument), content_type = "application/problem+json"),
+        (status = 503, description = "It does not; `reason` says why", body = super::openapi::ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn ready(State(app): State<App>) -> Result<Response, Problem> {

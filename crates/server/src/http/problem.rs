@@ -147,8 +147,6 @@ codes! {
     HeaderInvalid, "header-invalid", BAD_REQUEST, "A request header is wrong";
     /// A text is no event id.
     IdInvalid, "id-invalid", BAD_REQUEST, "The event id is malformed";
-    /// A cursor lies behind everything that the log holds.
-    CursorAhead, "cursor-ahead", BAD_REQUEST, "The cursor lies in the future";
     /// An event type breaks a rule of event types.
     EventTypeInvalid, "event-type-invalid", BAD_REQUEST, "The event type is malformed";
     /// An event type is one of the server's own.

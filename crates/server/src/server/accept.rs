@@ -34,13 +34,22 @@ impl Acceptor {
         );
         let answer: Arc<[u8]> = last_words(&too_many).into();
         let mut draining = pin!(enters(self.phase.clone(), Phase::Draining));
+        // Told once, not each time that it is tried again.
+        let mut starved = false;
         loop {
             let stream = tokio::select! {
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
+                    Ok((stream, _)) => {
+                        if std::mem::take(&mut starved) {
+                            tracing::info!("accepting connections again");
+                        }
+                        stream
+                    }
                     Err(error) if is_of_one_connection(&error) => continue,
                     Err(error) => {
-                        tracing::warn!(%error, "can't accept connections; trying again");
+                        if !std::mem::replace(&mut starved, true) {
+                            tracing::warn!(%error, "can't accept connections; trying until it works");
+                        }
                         tokio::time::sleep(ACCEPT_RETRY).await;
                         continue;
                     }

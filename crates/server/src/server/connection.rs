@@ -3,16 +3,16 @@
 use std::error::Error;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tower::ServiceExt;
@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use crate::http::{Code, HttpOptions, Phase, Problem};
 
 use super::last_words::last_words;
-use super::socket::Socket;
+use super::socket::{Rest, Socket};
 
 /// What all connections of a server have in common.
 pub(super) struct ConnectionRules {
@@ -63,14 +63,16 @@ pub(super) async fn serve(
     phase: watch::Receiver<Phase>,
 ) {
     let socket = Socket::new(stream, permit);
-    let head_seen = Arc::new(AtomicBool::new(false));
-    let service = {
-        let head_seen = Arc::clone(&head_seen);
-        TowerToHyperService::new(router.map_request(move |request: Request<Incoming>| {
-            head_seen.store(true, Ordering::Relaxed);
-            request.map(Body::new)
-        }))
-    };
+    let requests = Arc::new(Requests::default());
+    let service = service_fn(|request: Request<Incoming>| {
+        let (router, under_way) = (router.clone(), Requests::begin(&requests));
+        async move {
+            let response = router.oneshot(request.map(Body::new)).await;
+            drop(under_way);
+            response
+        }
+    });
+    let mut rest = Rest::Awaited;
     let farewell = {
         let io = TokioIo::new(socket.clone());
         let mut connection = pin!(rules.builder.serve_connection_with_upgrades(io, service));
@@ -89,19 +91,53 @@ pub(super) async fn serve(
                 () = first_bytes.as_mut(), if first_bytes_due => {
                     first_bytes_due = false;
                     let undecided = socket.bytes_read() < HTTP2_PREFACE_BYTES;
-                    if undecided && !head_seen.load(Ordering::Relaxed) {
+                    if undecided && requests.begun() == 0 {
                         break timed_out(&rules, &socket);
                     }
                 }
                 () = draining.as_mut(), if !drained => {
                     drained = true;
+                    if requests.under_way() == 0 {
+                        rest = Rest::Unwanted;
+                    }
                     connection.as_mut().graceful_shutdown();
                 }
                 () = closed.as_mut() => break NOTHING,
             }
         }
     };
-    socket.close(farewell).await;
+    socket.close(farewell, rest).await;
+}
+
+/// The requests of a connection.
+#[derive(Default)]
+struct Requests {
+    begun: AtomicU64,
+    answered: AtomicU64,
+}
+
+/// A request to which there is no answer yet.
+struct UnderWay(Arc<Requests>);
+
+impl Requests {
+    fn begin(requests: &Arc<Requests>) -> UnderWay {
+        requests.begun.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(requests))
+    }
+
+    fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    fn under_way(&self) -> u64 {
+        self.begun() - self.answered.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.answered.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Waits until the server is in this phase or a later one.

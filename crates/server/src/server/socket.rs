@@ -29,6 +29,15 @@ struct Shared {
     _permit: OwnedSemaphorePermit,
 }
 
+/// What a peer may still be sending when its connection is to be closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Perhaps the rest of a request that was answered early.
+    Awaited,
+    /// Nothing that anybody answers: no request was under way.
+    Unwanted,
+}
+
 impl Socket {
     pub(super) fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Socket {
         let options = SockRef::from(&stream);
@@ -59,12 +68,15 @@ impl Socket {
     /// Sends `last_words` if there is room for it, then closes in a way that lets the peer read it.
     ///
     /// Does nothing while another handle is in use: then the connection was upgraded and goes on.
-    pub(super) async fn close(self, last_words: &[u8]) {
+    pub(super) async fn close(self, last_words: &[u8], rest: Rest) {
         let Some(shared) = Arc::into_inner(self.shared) else { return };
         if !last_words.is_empty() {
             drop(shared.stream.try_write(last_words));
         }
         drop(SockRef::from(&shared.stream).shutdown(Shutdown::Write));
+        if rest == Rest::Unwanted {
+            return;
+        }
         // Closing over unread input resets the connection, and the peer may lose what it was sent last.
         drop(tokio::time::timeout(LINGER, discard_input(&shared.stream)).await);
     }

@@ -16,7 +16,7 @@ use longwave_core::{Budget, SelectorSet, StartAt};
 use super::LONGWAVE_CURSOR;
 use super::framing::Framing;
 use super::read_request::ReadRequest;
-use crate::http::{App, HttpOptions, Problem};
+use crate::http::{App, HttpOptions, Problem, Transport};
 use crate::hub::{
     Delivery, Hub, NextError, Subscribe, SubscribeError, SubscriberKind, Subscription,
 };
@@ -49,7 +49,7 @@ pub(super) async fn open(
         // The headers are all that was asked for, and an open subscription would be for nobody.
         Body::empty()
     } else {
-        let pump = Pump::new(subscription, framing, app.options(), request.limit);
+        let pump = Pump::new(app.clone(), subscription, framing, request.limit);
         Body::from_stream(stream::unfold(pump, async |mut pump| {
             let chunk = pump.next_chunk().await?;
             Some((Ok::<Bytes, std::convert::Infallible>(chunk), pump))
@@ -98,6 +98,8 @@ pub(super) const FAREWELL_SPREAD_MS: u64 = 10_000;
 /// Moves what a subscription delivers into a body, a chunk at a time and only when the body is asked for more: a reader
 /// that is slow holds one chunk, and otherwise nothing but its cursor.
 struct Pump {
+    app: App,
+    transport: Transport,
     subscription: Subscription,
     framing: Framing,
     heartbeat: Duration,
@@ -115,19 +117,20 @@ enum State {
 }
 
 impl Pump {
-    fn new(
-        subscription: Subscription,
-        framing: Framing,
-        options: &HttpOptions,
-        limit: Option<u64>,
-    ) -> Pump {
+    fn new(app: App, subscription: Subscription, framing: Framing, limit: Option<u64>) -> Pump {
+        let options = app.options();
         Pump {
+            transport: match framing {
+                Framing::Sse(_) => Transport::Live(SubscriberKind::Sse),
+                Framing::Ndjson { .. } => Transport::Live(SubscriberKind::Ndjson),
+            },
             subscription,
             framing,
             heartbeat: Duration::from_millis(options.heartbeat_ms.max(1)),
             farewell_retry: retry_time(options, FAREWELL_SPREAD_MS),
             left: limit.unwrap_or(u64::MAX),
             state: State::Opening(retry_time(options, options.retry_jitter_ms)),
+            app,
         }
     }
 
@@ -151,7 +154,9 @@ impl Pump {
         match tokio::time::timeout(self.heartbeat, self.subscription.next(budget)).await {
             Err(_) => self.framing.write_heartbeat(&mut out),
             Ok(Ok(Delivery::Items(items))) => {
-                self.left = self.left.saturating_sub(items.len() as u64);
+                let count = items.len() as u64;
+                self.left = self.left.saturating_sub(count);
+                self.app.metrics().delivered(self.transport, count);
                 for item in &items {
                     self.framing.write_item(&mut out, item);
                 }
@@ -176,3 +181,55 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 const EVENTS_MAX: usize = 64;
 /// No further event enters a chunk that has this many bytes, as events take them in memory.
 const BYTES_MAX: usize = 32 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use longwave_core::{Append, DataFormat, Expected, Message, NewMessage, TypeFilter};
+    use longwave_store::{Log, MemoryLog, MemoryOptions};
+
+    use super::*;
+    use crate::transports::read_request::DataShape;
+
+    #[tokio::test]
+    async fn a_body_takes_no_more_than_one_batch_ahead_of_its_socket() {
+        let (log, commits) = MemoryLog::open(MemoryOptions::default()).unwrap();
+        let app = App::new(Arc::clone(&log) as _, commits, HttpOptions::default(), &[]);
+        let new_message = |i: usize| NewMessage {
+            message: Message {
+                event_type: None,
+                format: DataFormat::Text,
+                data: format!("{i:01000}").into(),
+            },
+            key: None,
+        };
+        let topic: longwave_core::TopicName = "a".parse().unwrap();
+        let append = Append {
+            topic: topic.clone(),
+            messages: (0..1000).map(new_message).collect(),
+            end: None,
+            key: None,
+            expected: Expected::Any,
+        };
+        log.append(append).await.unwrap();
+        let selectors = Arc::new(SelectorSet::topic(topic));
+        let framing = Framing::sse(log.epoch(), &selectors, DataShape::Plain);
+        let subscribe = Subscribe {
+            selectors,
+            types: TypeFilter::all(),
+            start: StartAt::First,
+            kind: SubscriberKind::Sse,
+        };
+        let subscription = app.hub().subscribe(subscribe).await.unwrap();
+        let mut pump = Pump::new(app, subscription, framing, None);
+        assert!(pump.next_chunk().await.unwrap().ends_with(b":\n"));
+        let chunk = pump.next_chunk().await.unwrap();
+        let text = std::str::from_utf8(&chunk).unwrap();
+        let events = text.matches("\n\n").count();
+        assert!((1..=EVENTS_MAX).contains(&events), "{events}");
+        assert!(chunk.len() <= BYTES_MAX + 2 * 1024, "{}", chunk.len());
+        assert!(text.ends_with("\n\n"));
+        // What was not asked for was not taken: the cursor is behind the last event in the chunk.
+        assert!(text.contains(&format!("id: {}\n", pump.subscription.cursor())));
+        assert_eq!(pump.subscription.cursor().seq.0, events as u64);
+    }
+}

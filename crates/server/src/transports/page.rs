@@ -11,8 +11,8 @@ use longwave_core::{Epoch, Payload, SelectorSet, StartAt};
 use super::LONGWAVE_CURSOR;
 use super::read_request::ReadRequest;
 use super::wire::{self, Stamp};
-use crate::http::{App, Problem};
-use crate::hub::{Page, PageQuery};
+use crate::http::{App, Problem, Transport};
+use crate::hub::{Page, PageQuery, SubscriberKind};
 
 /// Answers a poll with the events behind its start, from the first retained one unless it says otherwise; with
 /// `?wait`, as soon as there is one.
@@ -43,7 +43,12 @@ pub(super) async fn answer(
         limit: limit.min(options.page_events_max),
         wait,
     };
+    let transport = match wait {
+        Some(_) => Transport::Live(SubscriberKind::LongPoll),
+        None => Transport::Page,
+    };
     let page = app.hub().page(query).await?;
+    app.metrics().delivered(transport, page.events.len() as u64);
     let cursor = page.cursor.to_string();
     let etag = format!("\"{cursor}\"");
     let mut response = if is_known(headers, &etag) {

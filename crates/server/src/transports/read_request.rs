@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Uri};
-use jiff::{Span, SpanRelativeTo, Timestamp, Unit};
+use jiff::Timestamp;
 use longwave_core::{EventId, EventType, Selector, SelectorSet, StartAt, TypeFilter, UnixMillis};
 
 use super::problems::selector_problem;
-use crate::http::{Code, Problem, Query};
+use crate::http::{Code, Problem, Query, parse_duration_ms};
 
 /// The parameters of a read, checked. Every transport takes the same ones.
 #[derive(Clone, Debug)]
@@ -163,8 +163,9 @@ pub(crate) fn cursor(name: &str, text: &str) -> Result<StartAt, Problem> {
 /// # Errors
 /// A [`Problem`] that names the parameter.
 pub(crate) fn since(text: &str, now: UnixMillis) -> Result<UnixMillis, Problem> {
-    if let Some(ago) = duration(text) {
-        let ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+    // A number alone could be an age or a time: it is refused below.
+    let is_number = text.bytes().all(|c| c.is_ascii_digit());
+    if let Some(ago_ms) = parse_duration_ms(text).filter(|_| !is_number) {
         return Ok(now.saturating_sub_ms(ago_ms));
     }
     // A form's `+` is a space, and hardly anybody remembers to encode that of a time zone.
@@ -214,8 +215,7 @@ fn limit(query: &Query) -> Result<Option<u64>, Problem> {
 
 fn wait(query: &Query) -> Result<Option<Duration>, Problem> {
     let Some(text) = query.one("wait")? else { return Ok(None) };
-    let seconds = text.parse().ok().map(Duration::from_secs);
-    seconds.or_else(|| duration(text)).map(Some).ok_or_else(|| {
+    parse_duration_ms(text).map(Duration::from_millis).map(Some).ok_or_else(|| {
         invalid("wait", format_args!("wait must be a time such as 25s, or a number of seconds"))
     })
 }
@@ -226,14 +226,6 @@ fn data_shape(query: &Query) -> Result<DataShape, Problem> {
         Some("" | "true" | "1") => Ok(DataShape::Envelope),
         Some(_) => Err(invalid("envelope", format_args!("envelope is given without a value"))),
     }
-}
-
-/// `25s`, `10m`, `1h 30m`, `7d`: a span of fixed length that is not negative. A day has 24 hours.
-fn duration(text: &str) -> Option<Duration> {
-    let span: Span = text.parse().ok()?;
-    let days = SpanRelativeTo::days_are_24_hours();
-    let ms = span.total((Unit::Millisecond, days)).ok()?;
-    Duration::try_from_secs_f64(ms / 1000.0).ok()
 }
 
 fn number(name: &'static str, text: &str) -> Result<u64, Problem> {

@@ -43,6 +43,13 @@ pub(super) async fn accept(
         .with("protocol", SUBPROTOCOL));
     }
     let first = match first {
+        Some((_, ReadRequest { limit: Some(_), .. })) => {
+            return Err(Problem::new(
+                Code::ParameterInvalid,
+                "a WebSocket has no limit: what is not wanted any more is unsubscribed",
+            )
+            .with("parameter", "limit"));
+        }
         Some((selectors, request)) => {
             let start = request.start.unwrap_or(StartAt::Now);
             let hub = app.hub();

@@ -6,6 +6,12 @@
     reason = "clippy allows these in test functions only, and helpers are called by nothing else"
 )]
 
+mod cli_publish;
+mod cli_restart;
+mod cli_serve;
+mod cli_tools;
+mod client_real;
+mod descriptors;
 mod errors;
 mod limits;
 mod manage;
@@ -15,5 +21,6 @@ mod probes;
 mod publish;
 mod publish_batch;
 mod publish_stream;
+mod read;
 mod shutdown;
 mod support;

@@ -52,6 +52,18 @@ async fn every_problem_code_is_documented() {
     server.shutdown().await;
 }
 
+#[test]
+fn the_protocol_lists_every_code_with_its_status() {
+    let protocol = include_str!("../../../../PROTOCOL.md");
+    let listed: BTreeSet<(&str, u16)> = protocol
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .filter_map(|(code, rest)| Some((code, rest.split_once(" | ")?.0.parse().ok()?)))
+        .collect();
+    let known = Code::ALL.iter().map(|code| (code.as_str(), code.status().as_u16())).collect();
+    assert_eq!(listed, known);
+}
+
 #[tokio::test]
 async fn every_reference_in_the_document_leads_somewhere() {
     let server = TestServer::start().await;

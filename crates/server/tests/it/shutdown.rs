@@ -65,8 +65,7 @@ async fn a_live_stream_does_not_hold_up_a_shutdown() {
     client
         .send(b"GET /topics/t HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n")
         .await;
-    eventually(|| async { server.get("/metrics").await.body.contains("transport=\"sse\"} 1") })
-        .await;
+    server.has_metric("longwave_subscribers{transport=\"sse\"} 1").await;
     within(server.shutdown()).await;
     let told = String::from_utf8(client.closed().await).unwrap();
     assert!(told.starts_with("HTTP/1.1 200 OK"), "{told}");
@@ -79,10 +78,7 @@ async fn a_client_that_never_goes_is_cut_off_at_last() {
     let mut client = RawClient::connect(server.addr).await;
     // The body that is announced never comes.
     client.send(b"POST /topics/t HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nx").await;
-    eventually(|| async {
-        server.get("/metrics").await.body.contains("publishes_total{kind=\"text\"} 1")
-    })
-    .await;
+    server.has_metric("longwave_publishes_total{kind=\"text\"} 1").await;
     let log = Arc::clone(server.log());
     within(server.shutdown()).await;
     client.closed().await;

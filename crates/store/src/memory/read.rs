@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use longwave_core::{Event, SelectorSet, Seq, UnixMillis};
+use longwave_core::{SelectorSet, Seq, UnixMillis};
 
 use super::Inner;
 use super::state::State;
@@ -78,17 +78,23 @@ impl State {
 
     /// The position before the newest `count` matching events.
     fn before_last(&self, selectors: &SelectorSet, count: u64) -> Seq {
-        let mut left = count;
-        let matching = |event: &Event| selectors.matches(&event.topic);
-        for (seq, stored) in self.events.iter().rev() {
-            if left == 0 {
-                return *seq;
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let topics: Option<Vec<_>> = selectors.iter().map(|s| s.as_topic()).collect();
+        let mut newest: Vec<Seq> = match topics {
+            Some(topics) => {
+                let of_topics = topics.into_iter().filter_map(|topic| self.topics.get(topic));
+                of_topics.flat_map(|seqs| seqs.iter().rev().take(count)).copied().collect()
             }
-            if matching(&stored.event) {
-                left -= 1;
+            None => {
+                let newest_first = self.events.iter().rev();
+                let matching =
+                    newest_first.filter(|(_, stored)| selectors.matches(&stored.event.topic));
+                matching.take(count).map(|(seq, _)| *seq).collect()
             }
-        }
-        if left == count { self.committed() } else { Seq::ZERO }
+        };
+        newest.sort_unstable_by(|a, b| b.cmp(a));
+        newest.truncate(count);
+        newest.last().map_or(self.committed(), |oldest| Seq(oldest.0.saturating_sub(1)))
     }
 
     /// The position before the first event of this time or later; the log's beginning where that may be gone.

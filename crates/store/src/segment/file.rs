@@ -120,6 +120,18 @@ pub(super) struct Directory {
 }
 
 impl Directory {
+    /// Creates the directory, durably.
+    pub(super) fn create_if_missing(&self) -> io::Result<()> {
+        if self.path.is_dir() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.path)?;
+        match self.path.parent() {
+            Some(parent) if parent != Path::new("") => File::open(parent)?.sync_all(),
+            _ => File::open(".")?.sync_all(),
+        }
+    }
+
     /// Locks the directory for as long as the returned file is open.
     pub(super) fn lock(&self) -> Result<File, OpenError> {
         let path = self.path.join("LOCK");

@@ -6,7 +6,7 @@ use longwave_core::{Seq, TopicName};
 use tokio::sync::oneshot;
 
 use super::fault::Step;
-use super::rewrite::{Job, Rewritten};
+use super::rewrite::{Job, RewriteError, Rewritten};
 use super::state::State;
 use super::writer::{Command, Writer};
 
@@ -234,8 +234,14 @@ impl Writer {
         let mut segment = match replaced {
             Ok(segment) => segment,
             Err(error) => {
-                warn(error);
                 let _ = std::fs::remove_file(&tmp);
+                match error {
+                    RewriteError::Io(error) => warn(error),
+                    RewriteError::Damaged(seq, topic) => {
+                        tracing::error!(seq = seq.0, %topic, "a record of the log is damaged; readers are told of a gap");
+                        self.shared.write().note_damage(seq, &topic);
+                    }
+                }
                 return None;
             }
         };

@@ -63,6 +63,17 @@ pub(super) fn page(shared: &Shared, query: &ReadQuery) -> Result<ReadPage, ReadE
     }
 }
 
+/// The page for a reader who has read everything that is committed; `None` for any other.
+pub(super) fn nothing_new(
+    shared: &Shared,
+    query: &ReadQuery,
+) -> Result<Option<ReadPage>, ReadError> {
+    let state = shared.read();
+    state.check_open()?;
+    let is_new = !matches!(query.start, Start::After(seq) if seq >= state.committed);
+    Ok((!is_new).then(|| PageBuilder::new(query).finish(None, state.committed, true)))
+}
+
 /// The position behind which the query starts.
 fn start(shared: &Shared, query: &ReadQuery) -> Result<Seq, ReadError> {
     match query.start {

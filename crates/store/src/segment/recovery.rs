@@ -1,7 +1,7 @@
 //! Opening a directory: [`recover`].
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use std::thread;
 use hashbrown::HashMap;
 use longwave_core::{DedupWindow, Ledger, Seq, TopicName, UnixMillis};
 
-use super::file::{Directory, Header, HeaderError, Identity, SegmentFile};
+use super::file::{Directory, Header, Identity, SegmentFile};
+use super::heads::{Head, check_identity, drop_leftovers, identify, read_heads};
 use super::options::OpenError;
 use super::scan::{Age, Item, Scan, scan};
 use super::state::{Condition, Damage, Segment, State};
@@ -116,15 +117,18 @@ impl State {
         met: &mut HashMap<TopicName, Seq>,
     ) -> Result<(), (PathBuf, io::Error)> {
         let path = head.file.path.clone();
-        let (end, mut bytes) = (u64::from(scan.end), head.bytes);
-        if next_base.is_none() && bytes != end {
-            tracing::warn!(
-                file = %path.display(), from = end, to = bytes,
-                "cut off what was being written when the log went down"
-            );
-            let cut = head.file.file.set_len(end).and_then(|()| head.file.file.sync_all());
-            cut.map_err(|error| (path.clone(), error))?;
-            bytes = end;
+        let (whole, mut bytes) = (u64::from(scan.end), head.bytes);
+        if next_base.is_none() {
+            if bytes != whole {
+                tracing::warn!(
+                    file = %path.display(), from = whole, to = bytes,
+                    "cut off what was being written when the log went down"
+                );
+                head.file.file.set_len(whole).map_err(|error| (path.clone(), error))?;
+                bytes = whole;
+            }
+            // A process that was killed may have written what it never waited for; it is about to be shown.
+            head.file.file.sync_all().map_err(|error| (path.clone(), error))?;
         }
         let mut damages: Vec<Damage> = scan
             .damages
@@ -134,6 +138,15 @@ impl State {
                 Damage { first: before.next(), last, topic: None }
             })
             .collect();
+        let end = head.header.map_or(Seq::ZERO, |header| header.end).max(scan.last.0);
+        // Segments follow each other without a break, but for positions that were reserved when the log went down.
+        if let Some(next) = next_base
+            && next > end.next()
+            && next > scan.reserved.next()
+            && damages.last().is_none_or(|damage| damage.last < Seq(next.0 - 1))
+        {
+            damages.push(Damage { first: end.next(), last: Seq(next.0 - 1), topic: None });
+        }
         if head.header.is_none() {
             tracing::error!(file = %path.display(), "the head of a segment is damaged");
             self.corruptions += 1;
@@ -247,127 +260,6 @@ impl State {
         }
         self.ledger.replay_finished();
     }
-}
-
-/// A segment before it is read.
-struct Head {
-    base: Seq,
-    file: SegmentFile,
-    bytes: u64,
-    /// `None` where it is garbled.
-    header: Option<Header>,
-}
-
-fn read_heads(paths: &[(Seq, PathBuf)]) -> Result<Vec<Head>, OpenError> {
-    let mut heads = Vec::with_capacity(paths.len());
-    for (base, path) in paths {
-        let read = || {
-            let file = OpenOptions::new().read(true).write(true).open(path)?;
-            let bytes = file.metadata()?.len();
-            let mut head = Vec::with_capacity(Header::LEN);
-            (&file).take(Header::LEN as u64).read_to_end(&mut head)?;
-            Ok((file, bytes, head))
-        };
-        let (file, bytes, head) =
-            read().map_err(|source| OpenError::Io { file: path.clone(), source })?;
-        let header = match Header::decode(&head) {
-            Ok(header) => Some(header).filter(|header| header.base == *base),
-            Err(HeaderError::Garbled) => None,
-            Err(HeaderError::Version(version)) => {
-                return Err(OpenError::Version { file: path.clone(), version });
-            }
-        };
-        heads.push(Head {
-            base: *base,
-            file: SegmentFile { file, path: path.clone() },
-            bytes,
-            header,
-        });
-    }
-    Ok(heads)
-}
-
-/// Whose directory it is: what its description says; where that is gone, what its segments say; where there are none,
-/// a new log's.
-fn identify(dir: &Directory, heads: &[Head]) -> Result<Identity, OpenError> {
-    let path = dir.meta_path();
-    let io_error = |source| OpenError::Io { file: path.clone(), source };
-    let meta = match std::fs::read(&path) {
-        Ok(bytes) => Header::decode(&bytes).map(|header| header.identity),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(HeaderError::Garbled),
-        Err(error) => return Err(io_error(error)),
-    };
-    let identity = match meta {
-        Ok(identity) => return Ok(identity),
-        Err(HeaderError::Version(version)) => {
-            return Err(OpenError::Version { file: path, version });
-        }
-        Err(HeaderError::Garbled) => {
-            let known = heads.iter().find_map(|head| head.header);
-            match known {
-                Some(header) => {
-                    tracing::warn!(file = %path.display(), "restored from a segment's head");
-                    header.identity
-                }
-                // A first segment that was never finished holds nothing yet.
-                None if heads.iter().all(|head| head.bytes <= Header::LEN as u64) => {
-                    Identity::random().map_err(io_error)?
-                }
-                None => return Err(OpenError::Description { file: path }),
-            }
-        }
-    };
-    dir.write_meta(identity).map_err(io_error)?;
-    Ok(identity)
-}
-
-/// Removes a newest segment that was never finished, and segments that a rewritten one stands for.
-fn drop_leftovers(
-    dir: &Directory,
-    heads: &mut Vec<Head>,
-    identity: Identity,
-) -> Result<(), OpenError> {
-    let mut covered = Seq::ZERO;
-    let mut leftovers = Vec::new();
-    let newest = heads.last().map(|head| head.base);
-    heads.retain(|head| {
-        let is_covered = head.base <= covered;
-        let is_unfinished =
-            head.header.is_none() && Some(head.base) == newest && head.bytes <= Header::LEN as u64;
-        if is_covered || is_unfinished {
-            leftovers.push(head.file.path.clone());
-            return false;
-        }
-        if let Some(header) = head.header
-            && header.identity == identity
-        {
-            covered = covered.max(header.end);
-        }
-        true
-    });
-    for path in &leftovers {
-        tracing::info!(file = %path.display(), "removed what an interrupted change left behind");
-        dir.remove(path).map_err(|source| OpenError::Io { file: path.clone(), source })?;
-    }
-    if !leftovers.is_empty() {
-        dir.sync().map_err(|source| OpenError::Io { file: dir.path.clone(), source })?;
-    }
-    Ok(())
-}
-
-fn check_identity(heads: &[Head], identity: Identity) -> Result<(), OpenError> {
-    for head in heads {
-        if let Some(header) = head.header
-            && header.identity != identity
-        {
-            return Err(OpenError::Foreign {
-                file: head.file.path.clone(),
-                expected: identity.epoch.to_string(),
-                found: header.identity.epoch.to_string(),
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Reads all segments, several at a time.

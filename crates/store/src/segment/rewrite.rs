@@ -41,7 +41,22 @@ pub(super) struct Rewritten {
     pub(super) first_base: Seq,
     pub(super) last_base: Seq,
     pub(super) tmp: PathBuf,
-    pub(super) segment: io::Result<Segment>,
+    pub(super) segment: Result<Segment, RewriteError>,
+}
+
+/// Why there is no successor.
+#[derive(Debug)]
+pub(super) enum RewriteError {
+    Io(io::Error),
+    /// A record that was to be carried over is damaged. Its segment stays as it is, so that the damage goes on being
+    /// told.
+    Damaged(Seq, TopicName),
+}
+
+impl From<io::Error> for RewriteError {
+    fn from(error: io::Error) -> RewriteError {
+        RewriteError::Io(error)
+    }
 }
 
 impl Job {
@@ -119,7 +134,7 @@ impl Job {
         Rewritten { first_base, last_base, tmp, segment }
     }
 
-    fn write(&self, tmp: &PathBuf, path: PathBuf) -> io::Result<Segment> {
+    fn write(&self, tmp: &PathBuf, path: PathBuf) -> Result<Segment, RewriteError> {
         let options = OpenOptions::new().create(true).truncate(true).read(true).write(true).clone();
         let mut file = options.open(tmp)?;
         let mut index = SegmentIndex::new(self.header.base, Header::END);
@@ -128,7 +143,9 @@ impl Job {
         for source in &self.sources {
             for (place, topic, role) in &source.places {
                 let from = out.len();
-                let time = self.copy(&source.file, *place, &mut out)?;
+                let Some(time) = self.copy(&source.file, *place, &mut out)? else {
+                    return Err(RewriteError::Damaged(place.seq, topic.clone()));
+                };
                 let offset = offset(len + from as u64)?;
                 let copied = Place { seq: place.seq, offset, len: place.len };
                 let topic = index.intern(topic);
@@ -153,28 +170,20 @@ impl Job {
         })
     }
 
-    /// Copies a record as it stands, given that it is sound.
+    /// Copies a record as it stands, and tells its time; `None` where it is not sound.
     fn copy(
         &self,
         source: &SegmentFile,
         place: Place,
         out: &mut Vec<u8>,
-    ) -> io::Result<UnixMillis> {
+    ) -> io::Result<Option<UnixMillis>> {
         let start = out.len();
         out.resize(start + place.len as usize, 0);
         let bytes = out.get_mut(start..).unwrap_or_default();
         source.file.read_exact_at(bytes, u64::from(place.offset))?;
-        match record::decode(bytes, self.header.identity.seed()) {
-            Some((record, len)) if record.seq == place.seq && len == place.len => Ok(record.time),
-            _ => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "the record at byte {} of {} is damaged",
-                    place.offset,
-                    source.path.display()
-                ),
-            )),
-        }
+        let record = record::decode(bytes, self.header.identity.seed());
+        let sound = record.filter(|(record, len)| record.seq == place.seq && *len == place.len);
+        Ok(sound.map(|(record, _)| record.time))
     }
 
     fn flush(&self, file: &mut File, out: &mut Vec<u8>) -> io::Result<u64> {

@@ -285,7 +285,9 @@ mod tests {
     }
 
     /// The events' positions, the damages, and where it ends.
-    fn check(bytes: &[u8], age: Age) -> (Vec<u64>, Vec<(u64, Option<u64>)>, usize) {
+    type Found = (Vec<u64>, Vec<(u64, Option<u64>)>, usize);
+
+    fn check(bytes: &[u8], age: Age) -> Found {
         let scan = scan(bytes, Seq(1), 1, age, UnixMillis(0));
         let indexed: Vec<u64> = scan.index.events_of(0, Seq::ZERO).map(|p| p.seq.0).collect();
         let events = scan.items.iter().map(|item| match item {
@@ -328,7 +330,7 @@ mod tests {
     fn what_had_been_durable_is_damage_and_what_follows_it_is_kept() {
         let (bytes, ends) = segment(&[(1, 0), (2, 64), (1, 0), (1, 0)]);
         // The last publish is made to say that all before it was durable.
-        let (tail, _) = segment(&[(1, 0), (2, 64), (1, 0), (1, ends[4] as u32)]);
+        let (tail, _) = segment(&[(1, 0), (2, 64), (1, 0), (1, u32::try_from(ends[4]).unwrap())]);
         for i in ends[1]..ends[2] {
             let mut damaged = tail.clone();
             damaged[i] ^= 1;

@@ -3,7 +3,6 @@
 //! It takes what is waiting, decides on each in turn, writes all of it at once, waits once for the disk, and only then
 //! shows and answers any of it.
 
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use longwave_core::{
@@ -13,8 +12,8 @@ use longwave_core::{
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::Shared;
-use super::fault::{Fault, Step};
-use super::file::{Header, SegmentFile, is_full};
+use super::active::{Active, AppendFailure};
+use super::file::{Header, is_full};
 use super::index::{Place, Role};
 use super::maintenance::Maintenance;
 use super::record::{self, Kind, Record};
@@ -49,40 +48,6 @@ pub(super) struct Writer {
     pub(super) active: Active,
     buffer: Vec<u8>,
     pub(super) maintenance: Maintenance,
-}
-
-/// The segment that is written to.
-#[derive(Debug)]
-pub(super) struct Active {
-    file: Arc<SegmentFile>,
-    base: Seq,
-    /// How long it is.
-    len: u64,
-    /// How much of it is durable.
-    synced: u64,
-    /// Up to where room is set aside for it.
-    allocated: u64,
-    /// Whether the file system can set room aside.
-    can_allocate: bool,
-    /// How far memory-only events may go before the next reservation.
-    reserved: Seq,
-    /// When its first record was written.
-    begun: Option<longwave_core::UnixMillis>,
-}
-
-impl Active {
-    pub(super) fn new(segment: &Segment, reserved: Seq) -> Active {
-        Active {
-            file: Arc::clone(&segment.file),
-            base: segment.index.base(),
-            len: segment.bytes,
-            synced: segment.bytes,
-            allocated: segment.bytes,
-            can_allocate: true,
-            reserved,
-            begun: segment.index.times().oldest(),
-        }
-    }
 }
 
 /// Why a group was not committed.
@@ -364,82 +329,13 @@ impl Writer {
 
     /// Writes the buffer behind the active segment.
     fn append(&mut self, must_sync: bool) -> Result<(), AppendFailure> {
-        self.allocate()?;
-        let active = &mut self.active;
-        let (buffer, fault) = match self.shared.dir.faults.at(Step::Append) {
-            None => (&*self.buffer, None),
-            Some(Fault::Fail(error)) => (&[][..], Some(error)),
-            Some(Fault::After(bytes, error)) => {
-                (self.buffer.get(..bytes).unwrap_or(&self.buffer), Some(error))
-            }
-        };
-        let written = active.file.file.write_all_at(buffer, active.len);
-        if let Err(error) = written.and(fault.map_or(Ok(()), Err)) {
-            if !is_full(&error) {
-                return Err(AppendFailure::Broken("writing", error));
-            }
-            // What was written in part must not stand before what is written next.
-            let cut = self.shared.dir.faults.check(Step::Truncate);
-            cut.and_then(|()| active.file.file.set_len(active.len))
-                .map_err(|error| AppendFailure::Broken("truncating", error))?;
-            active.allocated = active.len;
-            return Err(AppendFailure::Full(error));
-        }
-        active.len += self.buffer.len() as u64;
+        self.active.append(&self.buffer, &self.shared.dir.faults)?;
         if must_sync { self.sync() } else { Ok(()) }
     }
 
     /// Waits until all that was written is durable.
     pub(super) fn sync(&mut self) -> Result<(), AppendFailure> {
-        if self.active.synced < self.active.len {
-            let synced = self.shared.dir.faults.check(Step::Sync);
-            synced
-                .and_then(|()| self.active.file.file.sync_data())
-                .map_err(|error| AppendFailure::Broken("syncing", error))?;
-            self.active.synced = self.active.len;
-        }
-        Ok(())
-    }
-
-    /// Sets room aside, so that a full disk shows before anything is written.
-    fn allocate(&mut self) -> Result<(), AppendFailure> {
-        use rustix::fs::{FallocateFlags, fallocate};
-        use rustix::io::Errno;
-        let needed = self.active.len + self.buffer.len() as u64;
-        if !self.active.can_allocate || needed <= self.active.allocated {
-            return Ok(());
-        }
-        if let Err(error) = self.shared.dir.faults.check(Step::Preallocate) {
-            return Err(if is_full(&error) {
-                AppendFailure::Full(error)
-            } else {
-                AppendFailure::Broken("setting room aside in", error)
-            });
-        }
-        let (file, from) = (&self.active.file.file, self.active.allocated);
-        let mut last = Ok(());
-        // Where there is no room for much, there may be for what is needed.
-        for end in [needed.max(from + ALLOCATE_BYTES), needed] {
-            last = loop {
-                match fallocate(file, FallocateFlags::KEEP_SIZE, from, end - from) {
-                    Err(Errno::INTR) => {}
-                    result => break result,
-                }
-            };
-            match last {
-                Ok(()) => {
-                    self.active.allocated = end;
-                    return Ok(());
-                }
-                Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => {}
-                // The file system has no such call; a full disk then shows when writing.
-                Err(_) => {
-                    self.active.can_allocate = false;
-                    return Ok(());
-                }
-            }
-        }
-        last.map_err(|errno| AppendFailure::Full(errno.into()))
+        self.active.sync(&self.shared.dir.faults)
     }
 
     /// Begins the next segment where the active one is large or old enough.
@@ -465,8 +361,7 @@ impl Writer {
             self.give_up(error);
             return;
         }
-        // Gives back what was set aside and not used; no harm where that fails.
-        let _ = self.active.file.file.set_len(self.active.len);
+        self.active.give_back();
         let base = self.shared.read().committed.next();
         let header =
             Header { identity: self.shared.identity, base, end: Seq::ZERO, forgotten: Seq::ZERO };
@@ -481,7 +376,7 @@ impl Writer {
                 state.segments.push_back(segment);
             }
             Err(error) if is_full(&error) => {
-                self.active.allocated = self.active.len;
+                self.active.forget_allocated();
             }
             Err(error) => {
                 self.give_up(AppendFailure::Broken("beginning a segment after", error));
@@ -491,6 +386,8 @@ impl Writer {
 
     /// Puts the closing record behind all that was written, and gives up the files.
     fn finish(mut self) {
+        // What comes now is refused; a job that has something to tell must not wait for room in the queue.
+        self.commands.close();
         self.maintenance.wait();
         if self.usable().is_ok() {
             let mut batch = self.begin();
@@ -504,7 +401,7 @@ impl Writer {
             if let Err(error) = closed {
                 self.give_up(error);
             }
-            let _ = self.active.file.file.set_len(self.active.len);
+            self.active.give_back();
         }
         let mut state = self.shared.write();
         state.condition = Condition::Closed;
@@ -543,13 +440,17 @@ impl Answer {
     }
 }
 
-/// Why the disk did not take what it was given.
+/// Sees to it that a log whose writer has gone, for whatever reason, does not look usable.
 #[derive(Debug)]
-pub(super) enum AppendFailure {
-    /// It has no room; nothing was written.
-    Full(std::io::Error),
-    /// Nobody can tell what it holds.
-    Broken(&'static str, std::io::Error),
+pub(super) struct LastWord(pub(super) Arc<Shared>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        let mut state = self.0.write();
+        if state.condition != Condition::Closed {
+            state.condition = Condition::Failed("the log's writer stopped unexpectedly".to_owned());
+        }
+    }
 }
 
 /// Segments are bounded far below 4 GiB.
@@ -561,5 +462,3 @@ fn offset(bytes: u64) -> u32 {
 const GROUP_BYTES_MAX: usize = 4 << 20;
 /// How many publishes make a group.
 const GROUP_LEN_MAX: usize = 4096;
-/// How much room is set aside at a time.
-const ALLOCATE_BYTES: u64 = 4 << 20;

@@ -6,6 +6,7 @@
     reason = "what goes wrong in a test is to end it"
 )]
 
+mod faults;
 mod fixture;
 mod model;
 mod recovery;

@@ -297,6 +297,8 @@ async fn run(mut fixture: Fixture, ops: &[Op]) {
 
 fn check_random_operations(open: fn() -> Fixture, cases: u32) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // For longer runs than every change needs.
+    let cases = std::env::var("PROPTEST_CASES").map_or(cases, |cases| cases.parse().unwrap());
     let mut runner = TestRunner::new(Runs { cases, failure_persistence: None, ..Runs::default() });
     let ops = proptest::collection::vec(op(), 1..100);
     let result = runner.run(&ops, |ops| {

@@ -311,3 +311,32 @@ async fn positions_that_a_power_cut_took_are_never_given_again() {
     assert_eq!(fixture.read(&["m"], 0).await.1.len(), 11);
     assert_eq!(fixture.publish("d", "next").await, next + 2);
 }
+
+#[tokio::test]
+async fn a_segment_that_is_missing_is_told_as_a_gap() {
+    let fixture = Fixture::segment(ENDLESS);
+    for _ in 0..6 {
+        fixture.publish("a", &"x".repeat(40_000)).await;
+    }
+    let copy = copy(dir(&fixture));
+    let files = segments(copy.path());
+    assert_eq!(files.len(), 3);
+    fs::remove_file(&files[1]).unwrap();
+    let reopened = reopened(copy.path());
+    assert_eq!(reopened.log.status().corruptions, 1);
+    let page = reopened.page(&["a"], Start::After(Seq(2))).await;
+    let gap = page.gap.map(|gap| (gap.through, gap.reason));
+    assert_eq!(gap, Some((Seq(4), GapReason::Corruption)));
+    assert_eq!(page.events.iter().map(|event| event.seq.0).collect::<Vec<_>>(), [5, 6]);
+}
+
+#[tokio::test]
+async fn a_log_whose_segments_were_taken_away_is_another_log() {
+    let fixture = Fixture::segment(ENDLESS);
+    fixture.publish("a", "1").await;
+    let copy = copy(dir(&fixture));
+    fs::remove_file(&segments(copy.path())[0]).unwrap();
+    let reopened = reopened(copy.path());
+    assert_ne!(reopened.log.epoch(), fixture.log.epoch());
+    assert_eq!(reopened.publish("a", "1").await, 1);
+}

@@ -15,7 +15,7 @@ use longwave_core::{
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::http::{Code, Problem};
+use crate::http::{Code, Problem, rfc3339};
 use crate::transports::framing::write_object;
 use crate::transports::problems::selector_problem;
 use crate::transports::read_request;
@@ -311,7 +311,7 @@ pub(super) fn published(
     appended: &Appended,
 ) -> String {
     let id = EventId { epoch, seq: appended.last };
-    let time = wire::rfc3339(appended.time);
+    let time = rfc3339(appended.time);
     let duplicate = match appended.outcome {
         Outcome::New => "",
         Outcome::Duplicate => ",\"duplicate\":true",

@@ -10,14 +10,14 @@ use axum::extract::ws::{CloseCode, CloseFrame, Message, WebSocket, close_code};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, FuturesOrdered};
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use longwave_core::{Append, Budget, FeedItem, Selector, SelectorSet, TopicName};
+use longwave_core::{Append, Budget, FeedItem, Outcome, Selector, SelectorSet, TopicName};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_stream::StreamMap;
 use tungstenite::Error as WireError;
 
 use super::message::{self, ClientMessage, Ref, SubscribeOp};
-use crate::http::{App, Code, Phase, Problem, append_problem};
-use crate::hub::{Delivery, NextError, Subscribe, SubscriberKind, Subscription};
+use crate::http::{App, Code, Phase, Problem, Transport, append_problem};
+use crate::hub::{Delivery, NextError, Subscribe, SubscribeError, SubscriberKind, Subscription};
 use crate::transports::live::{FAREWELL_SPREAD_MS, retry_time};
 use crate::transports::now;
 
@@ -31,6 +31,8 @@ pub(super) struct Session {
     /// The answers to publishes under way, in the order in which these came; `None` where nobody wants one.
     publishes: FuturesOrdered<BoxFuture<'static, Option<String>>>,
     last_heard: Instant,
+    /// What is to be said before anything else.
+    greeting: Vec<Message>,
 }
 
 /// What a subscription gives to the session.
@@ -65,9 +67,10 @@ impl Session {
             subscriptions: StreamMap::new(),
             publishes: FuturesOrdered::new(),
             last_heard: Instant::now(),
+            greeting: Vec::new(),
         };
         if let Some(subscription) = first {
-            session.subscriptions.insert(None, session.deliveries(subscription));
+            session.greeting = session.follow(None, subscription).into_iter().map(text).collect();
         }
         session
     }
@@ -96,6 +99,7 @@ impl Session {
         let mut heartbeats = interval_at(Instant::now() + heartbeat, heartbeat);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut phase = self.app.phase();
+        write(socket, std::mem::take(&mut self.greeting)).await?;
         loop {
             let turn = tokio::select! {
                 message = socket.recv(), if self.publishes.len() < PUBLISHES_MAX => {
@@ -151,23 +155,20 @@ impl Session {
 
     async fn handle_text(&mut self, json: &str) -> Vec<Message> {
         let (reference, parsed) = message::parse(json, self.home.as_ref(), now());
-        let answer = match parsed {
+        let reference = reference.as_ref();
+        let answers = match parsed {
             Err(problem) => Err(problem),
-            Ok(ClientMessage::Ping) => Ok(Some(message::pong(reference.as_ref()))),
+            Ok(ClientMessage::Ping) => Ok(vec![message::pong(reference)]),
             Ok(ClientMessage::Publish(append)) => {
-                self.publish(*append, reference.clone()).map(|()| None)
+                self.publish(*append, reference.cloned()).map(|()| Vec::new())
             }
-            Ok(ClientMessage::Unsubscribe(selector)) => {
-                self.unsubscribe(selector).map(|()| reference.as_ref().map(message::done))
-            }
-            Ok(ClientMessage::Subscribe(subscribe)) => {
-                self.subscribe(subscribe, reference.as_ref()).await
-            }
+            Ok(ClientMessage::Unsubscribe(selector)) => self
+                .unsubscribe(selector)
+                .map(|()| reference.map(message::done).into_iter().collect()),
+            Ok(ClientMessage::Subscribe(subscribe)) => self.subscribe(subscribe, reference).await,
         };
-        match answer {
-            Ok(answer) => answer.into_iter().map(text).collect(),
-            Err(problem) => vec![text(message::error(reference.as_ref(), &problem))],
-        }
+        let answers = answers.unwrap_or_else(|problem| vec![message::error(reference, &problem)]);
+        answers.into_iter().map(text).collect()
     }
 
     /// Puts a publish on its way. The log takes publishes in the order in which they were first polled, and these are
@@ -185,9 +186,14 @@ impl Session {
         let answer = async move {
             let topic = append.topic.clone();
             match app.log().append(append).await {
-                Ok(appended) => reference.map(|reference| {
-                    message::published(&reference, app.log().epoch(), &topic, &appended)
-                }),
+                Ok(appended) => {
+                    if appended.outcome == Outcome::New {
+                        app.metrics().published(appended.count.into());
+                    }
+                    reference.map(|reference| {
+                        message::published(&reference, app.log().epoch(), &topic, &appended)
+                    })
+                }
                 Err(error) => {
                     Some(message::error(reference.as_ref(), &append_problem(&app, &error)))
                 }
@@ -212,7 +218,7 @@ impl Session {
         &mut self,
         subscribe: SubscribeOp,
         reference: Option<&Ref>,
-    ) -> Result<Option<String>, Problem> {
+    ) -> Result<Vec<String>, Problem> {
         let SubscribeOp { selector, start, types } = subscribe;
         if self.subscriptions.contains_key(&Some(selector.clone())) {
             return Err(Problem::new(
@@ -236,8 +242,18 @@ impl Session {
         let ack = reference.map(|reference| {
             message::subscribed(reference, selector.as_str(), subscription.cursor())
         });
-        self.subscriptions.insert(Some(selector), self.deliveries(subscription));
-        Ok(ack)
+        let ended = self.follow(Some(selector), subscription);
+        Ok(ack.into_iter().chain(ended).collect())
+    }
+
+    /// Adds a subscription; where its topics have all ended before its start, that is said instead.
+    fn follow(&mut self, key: Option<Selector>, subscription: Subscription) -> Option<String> {
+        if let Some(end) = subscription.end() {
+            let sub = key.as_ref().map(Selector::as_str);
+            return Some(message::ended(self.app.log().epoch(), sub, end));
+        }
+        self.subscriptions.insert(key, deliveries(subscription));
+        None
     }
 
     fn handle_delivered(&self, key: Option<Selector>, delivered: Delivered) -> Vec<Message> {
@@ -245,6 +261,7 @@ impl Session {
         let epoch = self.app.log().epoch();
         match delivered {
             Delivered::Items(items) => {
+                self.app.metrics().delivered(WEBSOCKET, items.len() as u64);
                 items.iter().map(|item| text(message::item(epoch, sub, item))).collect()
             }
             Delivered::Failed(problem) => {
@@ -252,24 +269,24 @@ impl Session {
             }
         }
     }
+}
 
-    /// What a subscription gives, one batch at a time and not before it is asked for.
-    fn deliveries(&self, subscription: Subscription) -> BoxStream<'static, Delivered> {
-        let budget = Budget { events_max: EVENTS_MAX, bytes_max: BYTES_MAX };
-        stream::unfold(Some(subscription), move |subscription| async move {
-            let mut subscription = subscription?;
-            match subscription.next(budget).await {
-                Ok(Delivery::Items(items)) => Some((Delivered::Items(items), Some(subscription))),
-                // The session sees for itself that the server is going down.
-                Ok(Delivery::Draining | Delivery::Ended) | Err(NextError::Closed) => None,
-                Err(NextError::Read(error)) => {
-                    let problem = Problem::from(crate::hub::SubscribeError::Read(error));
-                    Some((Delivered::Failed(problem), None))
-                }
+/// What a subscription gives, one batch at a time and not before it is asked for.
+fn deliveries(subscription: Subscription) -> BoxStream<'static, Delivered> {
+    let budget = Budget { events_max: EVENTS_MAX, bytes_max: BYTES_MAX };
+    stream::unfold(Some(subscription), move |subscription| async move {
+        let mut subscription = subscription?;
+        match subscription.next(budget).await {
+            Ok(Delivery::Items(items)) => Some((Delivered::Items(items), Some(subscription))),
+            // The session sees for itself that the server is going down.
+            Ok(Delivery::Draining | Delivery::Ended) | Err(NextError::Closed) => None,
+            Err(NextError::Read(error)) => {
+                let problem = Problem::from(SubscribeError::Read(error));
+                Some((Delivered::Failed(problem), None))
             }
-        })
-        .boxed()
-    }
+        }
+    })
+    .boxed()
 }
 
 /// Writes messages, and is done when the kernel has them all.
@@ -309,6 +326,7 @@ fn text(json: String) -> Message {
     Message::Text(json.into())
 }
 
+const WEBSOCKET: Transport = Transport::Live(SubscriberKind::WebSocket);
 /// The most subscriptions of one connection, that of its URL included. Wildcards and `/events` follow more than that
 /// with one.
 const SUBSCRIPTIONS_MAX: usize = 64;

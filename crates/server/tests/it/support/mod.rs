@@ -1,6 +1,7 @@
 //! A server over a memory log on a free port, clients for it, and waiting for states. Start with [`TestServer`].
 
 mod faulty;
+pub(crate) mod process;
 mod raw;
 
 use std::future::Future;
@@ -104,6 +105,12 @@ impl TestServer {
     /// Waits until a topic has so many events.
     pub(crate) async fn has_events(&self, topic: &str, count: usize) {
         eventually(|| async { self.events(topic).await.len() >= count }).await;
+    }
+
+    /// Waits until the metrics have this line.
+    pub(crate) async fn has_metric(&self, line: &str) {
+        eventually(|| async { self.get("/metrics").await.body.lines().any(|told| told == line) })
+            .await;
     }
 
     /// The id of a position in this server's log.

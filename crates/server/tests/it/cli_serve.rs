@@ -1,0 +1,99 @@
+//! `longwave serve`: its settings, its start and its end.
+
+use std::process::Command;
+
+use crate::support::process::{ServeProcess, longwave, run};
+
+#[test]
+fn it_says_where_it_listens_and_what_to_try() {
+    let server = ServeProcess::start(&[]);
+    let expected =
+        format!("longwave {}\nlistening on http://{}\n", env!("CARGO_PKG_VERSION"), server.addr);
+    assert_eq!(server.banner, expected);
+}
+
+#[test]
+fn it_goes_in_order_when_it_is_asked_to() {
+    let mut server = ServeProcess::start(&[]);
+    let id = server.run(&["publish", "t", "kept"]).ok();
+    let kill = Command::new("kill").arg(server.pid().to_string()).status().unwrap();
+    assert!(kill.success());
+    assert_eq!(server.wait(), 0);
+    server.kill_and_restart();
+    assert!(server.run(&["info", "t"]).ok().contains(id.trim()));
+}
+
+#[test]
+fn settings_come_from_flags_the_environment_and_a_file_in_this_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("l.toml");
+    std::fs::write(&file, "open = true\n[delivery]\nheartbeat = '2s'\nretry = '4s'\n").unwrap();
+    let mut command = longwave(&["settings", "--heartbeat", "9s"]);
+    command.env("LONGWAVE_CONFIG", &file).env("LONGWAVE_RETRY", "5s");
+    let told = run(command, b"").ok();
+    let origin = |name: &str| {
+        let line = told.lines().find(|line| line.split_whitespace().next() == Some(name)).unwrap();
+        line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(origin("heartbeat"), "9s --heartbeat");
+    assert_eq!(origin("retry"), "5s LONGWAVE_RETRY");
+    assert_eq!(origin("open"), format!("true {}:1", file.display()));
+    assert_eq!(origin("log"), "segment default");
+}
+
+#[test]
+fn a_wrong_setting_is_refused_with_the_place_it_stands_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("l.toml");
+    std::fs::write(&file, "\nhartbeat = '2s'\n").unwrap();
+    let refused = |flags: &[&str], env: &[(&str, &str)]| {
+        let mut command = longwave(&[["serve"].as_slice(), flags].concat());
+        command.current_dir(dir.path()).envs(env.iter().copied());
+        run(command, b"").failed(2)
+    };
+    for (told, words) in [
+        (refused(&["--heartbeat", "soon"], &[]), "--heartbeat: \"soon\""),
+        (refused(&[], &[("LONGWAVE_HEARTBEAT", "1")]), "LONGWAVE_HEARTBEAT: \"1\""),
+        (refused(&["--config", "l.toml"], &[]), "l.toml:2: there is no setting \"hartbeat\""),
+        (refused(&["--config", "none.toml"], &[]), "none.toml"),
+        (refused(&["--listen", "0.0.0.0:0"], &[]), "refusing to listen on 0.0.0.0:0 (--listen)"),
+        (refused(&["--log-level", "=,="], &[]), "--log-level"),
+        (refused(&["--hearbeat", "1s"], &[]), "--heartbeat"),
+    ] {
+        assert!(told.contains(words), "{told}");
+    }
+    assert!(!dir.path().join("longwave-data").exists(), "nothing was begun");
+}
+
+#[test]
+fn a_directory_that_can_not_be_used_is_told_with_what_to_do() {
+    let server = ServeProcess::start(&[]);
+    let data = server.dir().join("data");
+    let second = longwave(&["serve", "--listen", "0", "--data", data.to_str().unwrap()]);
+    let told = run(second, b"").failed(1);
+    assert!(told.contains("in use by another process") && told.contains("hint: "), "{told}");
+
+    let file = server.dir().join("file");
+    std::fs::write(&file, "mine").unwrap();
+    let on_a_file = longwave(&["serve", "--listen", "0", "--data", file.to_str().unwrap()]);
+    let told = run(on_a_file, b"").failed(1);
+    assert!(told.contains("--data takes a directory"), "{told}");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "mine");
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_with_what_to_do() {
+    let server = ServeProcess::start(&[]);
+    let listen = server.addr.to_string();
+    let other = server.dir().join("other");
+    let flags = ["serve", "--listen", &listen, "--data", other.to_str().unwrap()];
+    let told = run(longwave(&flags), b"").failed(1);
+    assert!(told.contains(&listen) && told.contains("is longwave running already?"), "{told}");
+}
+
+#[test]
+fn a_memory_log_leaves_nothing_behind() {
+    let server = ServeProcess::start(&["--log", "memory"]);
+    server.run(&["publish", "t", "x"]).ok();
+    assert!(!server.dir().join("data").exists());
+}
