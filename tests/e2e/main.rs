@@ -8,4 +8,5 @@
 
 mod clients;
 mod crash;
+mod power;
 mod restart;

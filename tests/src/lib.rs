@@ -3,6 +3,7 @@
 //! Nothing here looks into the server: it is the `longwave` binary, spoken to over HTTP alone. The tests are in `e2e/`.
 //! Start with [`LongwaveServer`], [`FaultProxy`] and [`Follower`].
 
+mod disk;
 mod expected;
 mod fault;
 mod follower;
@@ -12,6 +13,7 @@ mod proxies;
 mod publisher;
 mod server;
 
+pub use disk::CuttableDisk;
 pub use expected::{Data, Expected, Received, View, first_difference};
 pub use fault::{CutSide, FaultPlan, FaultProxy};
 pub use follower::{Follower, FollowerKind, Transport};

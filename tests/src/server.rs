@@ -16,6 +16,7 @@ use crate::{HANG_LIMIT, POLL_INTERVAL, Process, free_port};
 #[derive(Debug)]
 pub struct LongwaveServer {
     folder: TempDir,
+    data: PathBuf,
     settings: Vec<(&'static str, String)>,
     addr: SocketAddr,
     process: Option<Process>,
@@ -29,9 +30,32 @@ impl LongwaveServer {
     /// # Errors
     /// When it does not become ready.
     pub async fn start(settings: &[(&'static str, &str)]) -> anyhow::Result<LongwaveServer> {
+        let folder = tempfile::Builder::new().prefix("longwave-e2e-").tempdir()?;
+        let data = folder.path().join("data");
+        LongwaveServer::start_in(folder, data, settings).await
+    }
+
+    /// The same with the log's files in the folder `data`.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn start_on(
+        data: PathBuf,
+        settings: &[(&'static str, &str)],
+    ) -> anyhow::Result<LongwaveServer> {
+        let folder = tempfile::Builder::new().prefix("longwave-e2e-").tempdir()?;
+        LongwaveServer::start_in(folder, data, settings).await
+    }
+
+    async fn start_in(
+        folder: TempDir,
+        data: PathBuf,
+        settings: &[(&'static str, &str)],
+    ) -> anyhow::Result<LongwaveServer> {
         let settings = settings.iter().map(|(flag, value)| (*flag, (*value).to_owned())).collect();
         let mut server = LongwaveServer {
-            folder: tempfile::Builder::new().prefix("longwave-e2e-").tempdir()?,
+            folder,
+            data,
             settings,
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)),
             process: None,
@@ -64,8 +88,8 @@ impl LongwaveServer {
 
     /// The folder of its log.
     #[must_use]
-    pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     /// Keeps its log and what it said after the test, for somebody to look at; says where.
@@ -97,7 +121,7 @@ impl LongwaveServer {
             .arg("--listen")
             .arg(self.addr.to_string())
             .arg("--data")
-            .arg(self.data())
+            .arg(&self.data)
             .current_dir(self.folder.path())
             .stdout(File::options().create(true).append(true).open(&log)?);
         for (flag, value) in &self.settings {

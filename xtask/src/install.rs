@@ -119,6 +119,21 @@ pub(crate) fn python(name: &str, requirements: &Path) -> anyhow::Result<()> {
     Ok(std::fs::write(&stamp, wanted)?)
 }
 
+/// Whether this process may mount a file as a disk.
+///
+/// # Errors
+/// When the system does not tell.
+pub(crate) fn may_mount() -> anyhow::Result<bool> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let capabilities = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    let may_administer = capabilities & (1 << CAP_SYS_ADMIN) != 0;
+    Ok(is_root()? && may_administer && Path::new("/dev/loop-control").exists())
+}
+
 fn is_root() -> anyhow::Result<bool> {
     Ok(process::output(process::command("id", ["-u"]))?.trim() == "0")
 }
@@ -131,3 +146,6 @@ fn may_sudo() -> bool {
             .status()
             .is_ok_and(|status| status.success())
 }
+
+/// Its number in `capabilities(7)`.
+const CAP_SYS_ADMIN: u32 = 21;

@@ -85,7 +85,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
     let Some(path) = std::env::var_os("PATH") else { return false };
     std::env::split_paths(&path)
         // Debian keeps daemons where only root's PATH leads.
-        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")])
+        .chain(["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from))
         .any(|folder| folder.join(program).is_file())
 }
 

@@ -46,7 +46,8 @@ pub(crate) fn docs() -> anyhow::Result<Tally> {
 /// Builds the codec for a microcontroller, which has no `std` to fall back on.
 pub(crate) fn no_std() -> anyhow::Result<Tally> {
     install::rust_target(BARE_TARGET)?;
-    let arguments = ["check", "--package", "longwave-sse", "--lib", "--target", BARE_TARGET];
+    let arguments =
+        ["check", "--package", "longwave-sse", "--no-default-features", "--target", BARE_TARGET];
     process::run(process::cargo(arguments))?;
     Ok(Tally::PASSED)
 }
@@ -81,6 +82,18 @@ pub(crate) fn clients() -> anyhow::Result<Tally> {
     install::npm(Path::new("tests/clients"))?;
     install::python("clients", Path::new("tests/clients/requirements.txt"))?;
     nextest("package(longwave-e2e) and not test(/^crash::/)")
+}
+
+/// Cuts the power of a disk under the server, where this process may mount one.
+pub(crate) fn power() -> anyhow::Result<Tally> {
+    if !install::may_mount()? {
+        println!(
+            "  left out: it mounts a disk, which takes root with CAP_SYS_ADMIN and loop devices"
+        );
+        return Ok(Tally::default());
+    }
+    install::debian(&[("mkfs.ext4", "e2fsprogs"), ("xfs_io", "xfsprogs")])?;
+    nextest_with("package(longwave-e2e) and test(/^power::/)", &["--run-ignored", "only"])
 }
 
 /// Runs every example with the server that the tests were built with.
@@ -132,13 +145,19 @@ pub(crate) fn crash_run(arguments: &[String]) -> anyhow::Result<ExitCode> {
 /// Runs the tests that a filter selects. Features are the whole workspace's, so every filter shares one build, and
 /// the server that the end-to-end tests start is the one of this source.
 fn nextest(filter: &str) -> anyhow::Result<Tally> {
+    nextest_with(filter, &[])
+}
+
+fn nextest_with(filter: &str, flags: &[&str]) -> anyhow::Result<Tally> {
     install::cargo_tool("cargo-nextest", install::CARGO_NEXTEST_VERSION)?;
     let junit = Path::new("target/nextest/default/junit.xml");
     match std::fs::remove_file(junit) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
-    let succeeded = process::run(nextest_command(filter));
+    let mut command = nextest_command(filter);
+    command.args(flags);
+    let succeeded = process::run(command);
     let report = std::fs::read_to_string(junit);
     match (succeeded, report) {
         (succeeded, Ok(report)) => {

@@ -7,15 +7,27 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
+use reqwest::StatusCode;
+
 use super::mark::{Kind, Mark};
 
 /// Everything that was attempted, acknowledged and seen so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Book {
+    failures: Failures,
     inner: Mutex<Inner>,
     acknowledged: AtomicUsize,
     stopped: AtomicBool,
     last: OnceLock<Last>,
+}
+
+/// Whether the server may answer that it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failures {
+    /// It has no reason to.
+    Never,
+    /// Its disk fails. Such an answer tells as much as none.
+    Expected,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +65,21 @@ pub(super) struct Seen {
 }
 
 impl Book {
+    pub(super) fn new(failures: Failures) -> Book {
+        Book {
+            failures,
+            inner: Mutex::default(),
+            acknowledged: AtomicUsize::default(),
+            stopped: AtomicBool::default(),
+            last: OnceLock::default(),
+        }
+    }
+
+    /// Whether an answer with this status is no wrong, and tells nothing.
+    pub(super) fn is_expected_failure(&self, status: StatusCode) -> bool {
+        self.failures == Failures::Expected && status.is_server_error()
+    }
+
     /// The events of a request, which is about to be made.
     pub(super) fn attempt(&self, mark: Mark) {
         self.lock().attempted.extend(mark.siblings());

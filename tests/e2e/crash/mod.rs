@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use longwave_e2e::{HANG_LIMIT, LongwaveServer, POLL_INTERVAL};
+use longwave_e2e::{CuttableDisk, HANG_LIMIT, LongwaveServer, POLL_INTERVAL};
 use tokio::task::JoinSet;
 
 use audit::Auditor;
-use book::Book;
+use book::{Book, Failures};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_or_doubled_however_often_the_server_is_killed() {
@@ -31,27 +31,62 @@ async fn nothing_acknowledged_is_lost_or_doubled_however_often_the_server_is_kil
         "seed {seed}: `cargo xtask crash --count {crashes} --seed {seed}` makes the same choices"
     );
     let mut server = LongwaveServer::start(SETTINGS).await.unwrap();
-    let outcome = run(&mut server, crashes, seed).await;
+    let outcome = run(&mut server, &Outage::Killed, crashes, seed).await;
     if let Err(problem) = outcome {
         let files = server.keep_files().display().to_string();
         panic!("seed {seed}: {problem:#}\nthe server's files are kept in {files}");
     }
 }
 
-async fn run(server: &mut LongwaveServer, crashes: u64, seed: u64) -> anyhow::Result<()> {
+/// What befalls the server.
+pub(crate) enum Outage {
+    /// The process ends; what it wrote stays.
+    Killed,
+    /// The machine ends: what was not synced is gone. The log is on this disk.
+    PowerCut(CuttableDisk),
+}
+
+impl Outage {
+    async fn strike(&self, server: &mut LongwaveServer) -> anyhow::Result<()> {
+        match self {
+            Outage::Killed => server.kill().await,
+            Outage::PowerCut(disk) => {
+                disk.cut_power()?;
+                // For a moment it runs on without a disk, and must not tell anybody that all is well.
+                tokio::time::sleep(POLL_INTERVAL).await;
+                server.kill().await?;
+                disk.restore_power()
+            }
+        }
+    }
+}
+
+/// Lets `count` outages befall a server under load, and holds its log against the book after each.
+///
+/// # Errors
+/// With the first promise that was not kept.
+pub(crate) async fn run(
+    server: &mut LongwaveServer,
+    outage: &Outage,
+    count: u64,
+    seed: u64,
+) -> anyhow::Result<()> {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let book = Arc::new(Book::default());
+    let book = Arc::new(Book::new(match outage {
+        Outage::Killed => Failures::Never,
+        Outage::PowerCut(_) => Failures::Expected,
+    }));
     publishers::configure(&server.url()).await?;
     let mut publishers = publishers::start(&server.url(), &book, &mut rng);
     let mut readers = readers::start(&server.url(), &book, &mut rng);
     let mut auditor = Auditor::new(&server.url())?;
-    for crash in 1..=crashes {
+    for crash in 1..=count {
         work_for_a_while(&book, &mut publishers, &mut readers, &mut rng).await?;
-        server.kill().await?;
+        outage.strike(server).await?;
         server.spawn()?;
         if rng.u8(..) < KILLED_IN_RECOVERY_OF_256 {
             tokio::time::sleep(Duration::from_millis(rng.u64(0..RECOVERY_MS_MAX))).await;
-            server.kill().await?;
+            outage.strike(server).await?;
             server.spawn()?;
         }
         server.wait_until_ready().await?;
@@ -112,7 +147,7 @@ async fn disk_is_given_back(server: &LongwaveServer, book: &Book) -> anyhow::Res
     let (kept, churn) = book.published_bytes();
     let enough = kept * 2 + churn / 4;
     let wait = async {
-        while folder_bytes(&server.data())? > enough {
+        while folder_bytes(server.data())? > enough {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         anyhow::Ok(())
@@ -131,14 +166,14 @@ fn folder_bytes(folder: &Path) -> anyhow::Result<usize> {
     Ok(bytes)
 }
 
-fn number_from_environment(name: &str) -> Option<u64> {
+pub(crate) fn number_from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, and is {text}")))
 }
 
 const CRASHES_DEFAULT: u64 = 50;
 /// The smallest segments there are, so that rotation, retention and copy-forward happen all the time.
-const SETTINGS: &[(&str, &str)] =
+pub(crate) const SETTINGS: &[(&str, &str)] =
     &[("--segment-size", "64KiB"), ("--retry", "100ms"), ("--retry-jitter", "0s")];
 const LOAD_MS_MAX: u64 = 400;
 /// Of 256 restarts, so many are killed in turn before they are ready, or right after.

@@ -89,7 +89,7 @@ impl Publisher {
     /// One try. Without an answer nobody knows whether it happened.
     async fn publish_once(&mut self, client: &Client, mark: Mark) -> anyhow::Result<()> {
         let request = self.request(client, mark);
-        match send(request).await? {
+        match send(&self.book, request).await? {
             Some(answer) => {
                 self.acknowledged(mark, &answer);
                 let (count, size) = (answer.count, u64::from(mark.size));
@@ -109,7 +109,7 @@ impl Publisher {
         let mut id = None;
         let mut tries_left = self.rng.u32(1..=KEY_USES_MAX);
         while tries_left > 0 {
-            let Some(answer) = send(request()).await? else {
+            let Some(answer) = send(&self.book, request()).await? else {
                 self.pause_after_loss().await?;
                 continue;
             };
@@ -190,11 +190,14 @@ struct Answer {
 }
 
 /// The server's answer; `None` where the connection failed before all of it was here.
-async fn send(request: RequestBuilder) -> anyhow::Result<Option<Answer>> {
+async fn send(book: &Book, request: RequestBuilder) -> anyhow::Result<Option<Answer>> {
     let Ok(response) = request.send().await else { return Ok(None) };
     let status = response.status();
     let is_duplicate = response.headers().contains_key("longwave-duplicate");
     let Ok(body) = response.text().await else { return Ok(None) };
+    if book.is_expected_failure(status) {
+        return Ok(None);
+    }
     anyhow::ensure!(
         matches!(status, StatusCode::CREATED | StatusCode::OK),
         "a publish was refused with {status}: {body}"

@@ -82,7 +82,11 @@ impl Reader {
     async fn stream(&mut self, request: RequestBuilder) -> anyhow::Result<()> {
         let request = request.header("Accept", "text/event-stream");
         let Ok(mut response) = request.send().await else { return self.wait().await };
-        anyhow::ensure!(response.status().is_success(), "a stream got {}", response.status());
+        let status = response.status();
+        if self.book.is_expected_failure(status) {
+            return self.wait().await;
+        }
+        anyhow::ensure!(status.is_success(), "a stream got {status}");
         let mut decoder = Decoder::new();
         // Looks up between events, too: the last one may have been seen before it was known to be the last.
         while let Ok(chunk) = tokio::time::timeout(LOOK_UP_INTERVAL, response.chunk()).await {
@@ -108,6 +112,9 @@ impl Reader {
         let Ok(response) = request.send().await else { return self.wait().await };
         let status = response.status();
         let Ok(body) = response.text().await else { return self.wait().await };
+        if self.book.is_expected_failure(status) {
+            return self.wait().await;
+        }
         anyhow::ensure!(status.is_success(), "a page got {status}: {body}");
         let page: Value = serde_json::from_str(&body)?;
         let gap = page.get("gap").filter(|gap| !gap.is_null());
