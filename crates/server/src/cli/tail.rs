@@ -31,8 +31,8 @@ pub(crate) struct TailArgs {
     /// Start with events of this age, such as 10m, or of this time, as 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "AGE|TIME", group = "start")]
     since: Option<String>,
-    /// Only events of these types.
-    #[arg(long, value_name = "TYPE", value_delimiter = ',')]
+    /// Only events of these types; repeat it, or set them apart with commas.
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
     types: Vec<String>,
     /// Print a JSON line for each event, with id, topic, type, time and data.
     #[arg(long)]

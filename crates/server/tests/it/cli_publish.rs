@@ -54,9 +54,16 @@ fn several_topics_are_told_apart_and_types_are_chosen() {
         server.run(&["publish", topic, topic, "--type", event_type]).ok();
     }
     let tail = ["tail", "--after", "first", "--count", "3", "a/*", "b"];
-    let types = ["tail", "--after", "first", "--types", "y", "--count", "1", "a/*"];
+    server.run(&["publish", "a/3", "a/3", "--type", "z"]).ok();
+    let types = ["tail", "--after", "first", "--type", "y", "--count", "1", "a/*"];
+    let listed = ["tail", "--after", "first", "--type", "y,z", "--count", "2", "a/*"];
+    let repeated =
+        ["tail", "--after", "first", "--type", "y", "--type", "z", "--count", "2", "a/*"];
     assert_eq!(server.run(&tail).ok(), "==> a/1 <==\na/1\n==> a/2 <==\na/2\n==> a/1 <==\na/1\n");
     assert_eq!(server.run(&types).ok(), "==> a/2 <==\na/2\n");
+    for both in [listed.as_slice(), &repeated] {
+        assert_eq!(server.run(both).ok(), "==> a/2 <==\na/2\n==> a/3 <==\na/3\n");
+    }
     assert_eq!(server.run(&["tail", "--last", "1", "--count", "1", "a/1"]).ok(), "a/1\n");
 }
 
