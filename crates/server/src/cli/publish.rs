@@ -11,7 +11,7 @@ use longwave_client::{Client, EndReason, Message, Progress};
 use tokio::sync::{mpsc, watch};
 
 use super::failure::Failure;
-use super::output::{note, print, state};
+use super::output::{counted, note, print, state};
 use super::remote::RemoteArgs;
 use crate::config::parse_duration;
 
@@ -110,7 +110,7 @@ async fn publish_lines(args: &PublishArgs, client: &Client) -> Result<(), Failur
         let end = client.end(&args.topic, reason).send().await;
         end.map_err(|error| args.remote.publish_failure(error))?;
     }
-    note(format_args!("published {} lines", progress.acknowledged));
+    note(format_args!("published {}", counted(progress.acknowledged, "line")));
     Ok(())
 }
 
