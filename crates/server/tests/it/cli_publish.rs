@@ -68,6 +68,33 @@ fn several_topics_are_told_apart_and_types_are_chosen() {
 }
 
 #[test]
+fn a_tail_of_a_topic_that_has_ended_says_so_and_how_to_read_what_is_left() {
+    let server = ServeProcess::start(&[]);
+    server.run(&["publish", "t", "one"]).ok();
+    server.run(&["publish", "t", "two", "--end=cancelled"]).ok();
+    server.run(&["publish", "empty", "--end"]).ok();
+    let told = |arguments: &[&str]| {
+        let done = server.run(arguments);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(0), ""), "{done:?}");
+        done.stderr
+    };
+    assert_eq!(
+        told(&["tail", "t"]),
+        "t has ended (cancelled); `longwave tail --after first t` reads the 2 events that it retains\n"
+    );
+    assert_eq!(told(&["tail", "empty"]), "empty has ended (done), and nothing of it is retained\n");
+    let url = format!("http://{}/topics/t", server.addr);
+    assert_eq!(
+        told(&["tail", &url]),
+        format!("{url} has ended: the server has nothing more to send\n")
+    );
+
+    let whole = server.run(&["tail", "--after", "first", "t"]);
+    assert_eq!(whole.stderr, "the topic has ended (cancelled)\n", "told once");
+    assert_eq!(whole.ok(), "one\ntwo\n");
+}
+
+#[test]
 fn a_tail_ends_in_peace_when_its_reader_has_enough() {
     let server = ServeProcess::start(&[]);
     server.run(&["publish", "t", "one"]).ok();
