@@ -157,6 +157,11 @@ fn read_whole(args: &PublishArgs) -> Result<Vec<u8>, Failure> {
     }
     let mut data = Vec::new();
     open(args)?.read_to_end(&mut data).context("the input can't be read")?;
+    // More likely a command in front that failed than an event meant to be empty. An empty line is one that is meant.
+    if data.is_empty() && args.file.is_none() {
+        return Err(Failure::message("standard input is empty: nothing was published")
+            .hint(format!("`longwave publish {} ''` publishes an empty event", args.topic)));
+    }
     // `echo hello | longwave publish news` means the same as `longwave publish news hello`.
     Ok(if args.file.is_some() { data } else { without_line_end(data) })
 }

@@ -20,7 +20,8 @@ fn an_event_comes_from_an_argument_from_standard_input_or_from_a_file() {
     std::fs::write(&file, "in a\nfile\n").unwrap();
     let id = server.run(&["publish", "t", "an argument"]).ok();
     server.run_with(&["publish", "t"], b"from a pipe\n").ok();
-    server.run_with(&["publish", "t", "-"], b"").ok();
+    server.run(&["publish", "t", ""]).ok();
+    server.run_with(&["publish", "t", "-"], b"\n").ok();
     server.run(&["publish", "t", "--file", file.to_str().unwrap()]).ok();
     server.run_with(&["publish", "t"], b"\xff\x00").ok();
     server.run(&["publish", "t", "{\"a\": [1, 2]}", "--json", "--type", "price"]).ok();
@@ -29,13 +30,24 @@ fn an_event_comes_from_an_argument_from_standard_input_or_from_a_file() {
     let events = events(&server, "t");
     let data: Vec<&Value> = events.iter().map(|event| &event["data"]).collect();
     let expected = serde_json::json!([
-        "an argument", "from a pipe", "", "in a\nfile\n", "/wA=", {"a": [1, 2]}, "last"
+        "an argument", "from a pipe", "", "", "in a\nfile\n", "/wA=", {"a": [1, 2]}, "last"
     ]);
     assert_eq!(serde_json::json!(data), expected);
     assert_eq!(events[0]["id"], id.trim());
-    assert_eq!(events[4]["encoding"], "base64");
-    assert_eq!(events[5]["type"], "price");
+    assert_eq!(events[5]["encoding"], "base64");
+    assert_eq!(events[6]["type"], "price");
     assert!(server.run(&["info", "t"]).ok().contains("ended        cancelled"));
+}
+
+#[test]
+fn an_empty_standard_input_publishes_nothing_and_says_how_to_publish_an_empty_event() {
+    let server = ServeProcess::start(&[]);
+    for arguments in [["publish", "t"].as_slice(), &["publish", "t", "-"]] {
+        let told = server.run_with(arguments, b"").failed(1);
+        assert!(told.contains("standard input is empty: nothing was published"), "{told}");
+        assert!(told.contains("`longwave publish t ''` publishes an empty event"), "{told}");
+    }
+    assert_eq!(server.run(&["topics"]).ok(), "", "nothing is published");
 }
 
 #[test]
