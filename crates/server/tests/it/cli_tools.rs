@@ -56,6 +56,33 @@ fn a_bench_delivers_everything_once_and_says_so() {
 }
 
 #[test]
+fn a_bench_of_publishers_counts_what_was_acknowledged() {
+    let server = ServeProcess::start(&[]);
+    let flags = ["bench", "--publishers", "8", "--subscribers", "0", "--duration", "500ms"];
+    let alone = [flags.as_slice(), &["--topic", "kept", "--json"]].concat();
+    let report: Value = serde_json::from_str(&server.run(&alone).ok()).unwrap();
+    let published = report["published"].as_u64().unwrap();
+    let info: Value = serde_json::from_str(&server.run(&["info", "kept", "--json"]).ok()).unwrap();
+    assert_eq!(info["events"], published, "neither more nor fewer are in the log");
+    assert!(published >= 8 && report["failed"] == 0, "{report}");
+    assert!(report["published_per_s"].as_f64().unwrap() > 0.0);
+    assert!(report["publish_latency_ms"]["p99"].as_f64().unwrap() > 0.0);
+    assert!(report["server"]["cpu_us_per_publish"].is_number());
+    assert_eq!(report["delivery_latency_ms"], Value::Null);
+
+    let followed =
+        ["bench", "--publishers", "4", "--subscribers", "3", "--duration", "300ms", "--json"];
+    let report: Value = serde_json::from_str(&server.run(&followed).ok()).unwrap();
+    assert_eq!(report["delivered"], 3 * report["published"].as_u64().unwrap());
+    assert_eq!((&report["lost"], &report["duplicates"]), (&0.into(), &0.into()));
+
+    let told = server.run(&flags).ok();
+    assert!(told.starts_with("0 subscribers, 8 publishers of 200 bytes\npublished"), "{told}");
+    let tls = [flags.as_slice(), &["--server", "https://127.0.0.1:1"]].concat();
+    assert!(server.run(&tls).failed(2).contains("publishers need an http:// address"));
+}
+
+#[test]
 fn a_doctor_finds_nothing_wrong_with_a_server_and_much_with_another_page() {
     let server = ServeProcess::start(&["--heartbeat", "1s"]);
     let base = format!("http://{}", server.addr);
