@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use longwave_sse::{Decoded, Decoder, UnknownFields};
 use reqwest::{Method, Response};
 use tokio::time::{Instant, Sleep, sleep};
@@ -90,9 +90,10 @@ impl EventStream {
             .request(Method::GET, self.request.url.clone())
             .header(ACCEPT, longwave_sse::MEDIA_TYPE)
             .header(CACHE_CONTROL, "no-store");
-        let last_event_id = self.decoder.last_event_id();
-        if !last_event_id.is_empty() {
-            request = request.header(LAST_EVENT_ID, last_event_id);
+        // As bytes, because ids of other servers need not be ASCII; none holds a line break.
+        let last_event_id = HeaderValue::from_bytes(self.decoder.last_event_id().as_bytes());
+        if let Some(id) = last_event_id.ok().filter(|id| !id.is_empty()) {
+            request = request.header(LAST_EVENT_ID, id);
         }
         self.phase = Phase::Connecting(Box::pin(request.send()));
     }

@@ -89,6 +89,18 @@ async fn a_stored_id_is_sent_with_the_first_request() {
 }
 
 #[tokio::test]
+async fn an_id_need_not_be_ascii() {
+    let mut server = Scripted::start(vec![
+        Answer::Close(stream(&format!("{FAST}id: \u{e4}-1\ndata: one\n\n"))),
+        Answer::Close(answer("204 No Content", "", "")),
+    ])
+    .await;
+    check(&server, Start::Now, &["open", "one", "closed", "none"]).await;
+    server.request().await;
+    assert!(server.request().await.contains("last-event-id: \u{e4}-1\r\n"));
+}
+
+#[tokio::test]
 async fn a_server_that_restarts_behind_a_proxy_is_asked_again() {
     let server = Scripted::start(vec![
         Answer::Nothing,

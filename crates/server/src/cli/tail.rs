@@ -1,5 +1,7 @@
 //! `longwave tail`: prints events as they come, through lost connections and restarts of the server.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
 use futures_util::StreamExt as _;
 use longwave_client::{
@@ -163,16 +165,22 @@ fn json_line(event: &Event) -> Vec<u8> {
     };
     let line = match event.data.as_text().filter(is_envelope) {
         Some(envelope) => envelope.replace('\n', " "),
-        None => json!({
-            "id": event.id,
-            "topic": event.topic,
-            "type": event.event_type,
-            "data": match &event.data {
-                Data::Text(text) => text.as_str().into(),
-                Data::Binary(bytes) => Value::from(bytes.to_vec()),
-            },
-        })
-        .to_string(),
+        None => {
+            let (data, encoding) = match &event.data {
+                Data::Text(text) => (text.clone(), None),
+                Data::Binary(bytes) => (BASE64.encode(bytes), Some("base64")),
+            };
+            let mut envelope = json!({
+                "id": event.id,
+                "topic": event.topic,
+                "type": event.event_type,
+                "data": data,
+            });
+            if let (Some(encoding), Value::Object(envelope)) = (encoding, &mut envelope) {
+                envelope.insert("encoding".to_owned(), encoding.into());
+            }
+            envelope.to_string()
+        }
     };
     (line + "\n").into_bytes()
 }

@@ -88,6 +88,12 @@ fn any_event_stream_is_followed_by_its_url() {
     server.run(&["publish", "t", "two", "--end"]).ok();
     assert_eq!(tail.line(), "two");
     assert_eq!(tail.finish(), Some(0));
+
+    server.run_with(&["publish", "b"], b"\xff").ok();
+    let url = format!("http://{}/topics/b?after=first", server.addr);
+    let told = run(longwave(&["tail", "--json", "--count", "1", &url]), b"").ok();
+    let event: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&event["data"], &event["encoding"]), (&"/w==".into(), &"base64".into()));
 }
 
 #[test]

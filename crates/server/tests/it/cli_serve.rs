@@ -1,6 +1,7 @@
 //! `longwave serve`: its settings, its start and its end.
 
-use std::process::Command;
+use std::io::Write as _;
+use std::net::TcpStream;
 
 use crate::support::process::{ServeProcess, longwave, run};
 
@@ -16,11 +17,22 @@ fn it_says_where_it_listens_and_what_to_try() {
 fn it_goes_in_order_when_it_is_asked_to() {
     let mut server = ServeProcess::start(&[]);
     let id = server.run(&["publish", "t", "kept"]).ok();
-    let kill = Command::new("kill").arg(server.pid().to_string()).status().unwrap();
-    assert!(kill.success());
-    assert_eq!(server.wait(), 0);
+    assert_eq!(server.terminate(), 0);
     server.kill_and_restart();
     assert!(server.run(&["info", "t"]).ok().contains(id.trim()));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut server = ServeProcess::start(&["--drain-timeout", "10m"]);
+    let mut publisher = TcpStream::connect(server.addr).unwrap();
+    let request = "POST /topics/t?lines HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n\
+                   Transfer-Encoding: chunked\r\n\r\n2\r\na\n\r\n";
+    publisher.write_all(request.as_bytes()).unwrap();
+    server.run(&["tail", "--after", "first", "--count", "1", "t"]).ok();
+    // Signals that come together count as one, so they are sent until there were two.
+    let status = server.signal_until_it_goes();
+    assert_eq!(status, 130, "the publish that is under way would have kept it for ten minutes");
 }
 
 #[test]

@@ -42,10 +42,6 @@ impl ServeProcess {
         self.dir.path()
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// A command that talks to this server.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = longwave(arguments);
@@ -63,14 +59,30 @@ impl ServeProcess {
         run(self.command(arguments), input)
     }
 
-    /// Waits until it has gone by itself.
-    pub(crate) fn wait(&mut self) -> i32 {
+    /// Asks it to go in order, and gives the status it goes with.
+    pub(crate) fn terminate(&mut self) -> i32 {
+        self.signal();
+        self.wait(|_| {})
+    }
+
+    /// Asks it to go again and again, and gives the status it goes with.
+    pub(crate) fn signal_until_it_goes(&mut self) -> i32 {
+        self.wait(ServeProcess::signal)
+    }
+
+    fn signal(&self) {
+        let kill = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(kill.success());
+    }
+
+    fn wait(&mut self, meanwhile: impl Fn(&ServeProcess)) -> i32 {
         let deadline = Instant::now() + HANG;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code().unwrap();
             }
             assert!(Instant::now() < deadline, "the server does not go");
+            meanwhile(self);
             std::thread::sleep(POLL);
         }
     }
@@ -197,6 +209,7 @@ pub(crate) fn run(mut command: Command, input: &[u8]) -> Done {
     }
 }
 
+#[expect(clippy::zombie_processes, reason = "whoever gets the process waits for it")]
 fn spawn(dir: &Path, port: u16, flags: &[String]) -> (Child, SocketAddr, String) {
     let listen = format!("127.0.0.1:{port}");
     let mut command = longwave(&["serve", "--listen", &listen, "--data", "data"]);
