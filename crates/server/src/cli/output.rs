@@ -26,3 +26,22 @@ pub(crate) fn state(text: impl std::fmt::Display) {
         note(text);
     }
 }
+
+/// A number of things, in words: `1 subscriber`, `2 subscribers`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counted;
+
+    #[test]
+    fn one_thing_is_not_several() {
+        let told = [0, 1, 2].map(|count| counted(count, "event"));
+        assert_eq!(told, ["0 events", "1 event", "2 events"]);
+    }
+}

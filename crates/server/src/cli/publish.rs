@@ -11,7 +11,7 @@ use longwave_client::{Client, EndReason, Message, Progress};
 use tokio::sync::{mpsc, watch};
 
 use super::failure::Failure;
-use super::output::{note, print, state};
+use super::output::{counted, note, print, state};
 use super::remote::RemoteArgs;
 use crate::config::parse_duration;
 
@@ -110,7 +110,7 @@ async fn publish_lines(args: &PublishArgs, client: &Client) -> Result<(), Failur
         let end = client.end(&args.topic, reason).send().await;
         end.map_err(|error| args.remote.publish_failure(error))?;
     }
-    note(format_args!("published {} lines", progress.acknowledged));
+    note(format_args!("published {}", counted(progress.acknowledged, "line")));
     Ok(())
 }
 
@@ -157,6 +157,11 @@ fn read_whole(args: &PublishArgs) -> Result<Vec<u8>, Failure> {
     }
     let mut data = Vec::new();
     open(args)?.read_to_end(&mut data).context("the input can't be read")?;
+    // More likely a command in front that failed than an event meant to be empty. An empty line is one that is meant.
+    if data.is_empty() && args.file.is_none() {
+        return Err(Failure::message("standard input is empty: nothing was published")
+            .hint(format!("`longwave publish {} ''` publishes an empty event", args.topic)));
+    }
     // `echo hello | longwave publish news` means the same as `longwave publish news hello`.
     Ok(if args.file.is_some() { data } else { without_line_end(data) })
 }

@@ -5,12 +5,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
 use futures_util::StreamExt as _;
 use longwave_client::{
-    Data, End, Event, EventStream, Framing, Item, LossCause, Start, SubscribeError, Url,
+    Client, Data, End, Event, EventStream, Framing, Item, LossCause, Start, SubscribeError,
+    TopicInfo, Url,
 };
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::output::{print, state};
+use super::output::{counted, print, state};
 use super::remote::RemoteArgs;
 
 /// Arguments of `longwave tail`.
@@ -31,8 +32,8 @@ pub(crate) struct TailArgs {
     /// Start with events of this age, such as 10m, or of this time, as 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "AGE|TIME", group = "start")]
     since: Option<String>,
-    /// Only events of these types.
-    #[arg(long, value_name = "TYPE", value_delimiter = ',')]
+    /// Only events of these types; repeat it, or set them apart with commas.
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
     types: Vec<String>,
     /// Print a JSON line for each event, with id, topic, type, time and data.
     #[arg(long)]
@@ -45,13 +46,20 @@ pub(crate) struct TailArgs {
 }
 
 pub(crate) async fn run(args: TailArgs) -> Result<(), Failure> {
-    let mut stream = args.stream()?;
+    let client = args.remote.client()?;
+    let mut stream = args.stream(&client)?;
     let mut shown = 0;
     let mut connected = Connected::Never;
     let mut last_topic = None;
-    while args.count.is_none_or(|count| shown < count)
-        && let Some(next) = stream.next().await
-    {
+    let mut ending = Ending::Untold;
+    while args.count.is_none_or(|count| shown < count) {
+        // Without an end in the stream it is the answer 204: there is nothing to come.
+        let Some(next) = stream.next().await else {
+            if ending == Ending::Untold {
+                args.tell_ended(&client).await;
+            }
+            break;
+        };
         match next.map_err(|error| args.remote.subscribe_failure(error))? {
             Item::Event(event) => {
                 print(&args.render(&event, &mut last_topic))?;
@@ -81,7 +89,10 @@ pub(crate) async fn run(args: TailArgs) -> Result<(), Failure> {
                 let after = gap.after.as_deref().unwrap_or("the start");
                 state(format_args!("events behind {after} are gone ({})", gap.reason));
             }
-            Item::End(end) => state(ended(&end)),
+            Item::End(end) => {
+                ending = Ending::Told;
+                state(ended(&end));
+            }
             _ => {}
         }
     }
@@ -95,9 +106,15 @@ enum Connected {
     Lost,
 }
 
+/// Whether the user knows why nothing more comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Untold,
+    Told,
+}
+
 impl TailArgs {
-    fn stream(&self) -> Result<EventStream, Failure> {
-        let client = self.remote.client()?;
+    fn stream(&self, client: &Client) -> Result<EventStream, Failure> {
         let url = match self.topics.as_slice() {
             [only] => url(only),
             topics if topics.iter().any(|topic| url(topic).is_some()) => {
@@ -128,6 +145,20 @@ impl TailArgs {
             (_, Some(last), _) => Start::Last(last),
             (.., Some(since)) => Start::Since(since.clone()),
             _ => Start::Now,
+        }
+    }
+
+    /// Says that what was asked for had ended before, why if the server tells, and how to read what is left of it.
+    async fn tell_ended(&self, client: &Client) {
+        if let [only] = self.topics.as_slice()
+            && url(only).is_some()
+        {
+            return state(format_args!("{only} has ended: the server has nothing more to send"));
+        }
+        for topic in &self.topics {
+            // The stream itself said that it has ended: without more to tell, that is what there is to tell.
+            let info = client.topic_info(topic).await.ok();
+            state(ended_before(topic, info.as_ref(), &self.start()));
         }
     }
 
@@ -190,6 +221,27 @@ fn ended(end: &End) -> String {
         Some(topic) => format!("{topic} has ended ({})", end.reason),
         None => format!("the topic has ended ({})", end.reason),
     }
+}
+
+/// What to tell of a topic that had ended before it was asked for.
+fn ended_before(topic: &str, info: Option<&TopicInfo>, start: &Start) -> String {
+    let end = info.and_then(|info| info.end.as_ref());
+    let reason = end.map(|end| format!(" ({})", end.reason)).unwrap_or_default();
+    let mut text = format!("{topic} has ended{reason}");
+    // The end is counted too and has no data.
+    let retained = info.map(|info| info.events.saturating_sub(1));
+    match retained {
+        Some(0) => text.push_str(", and nothing of it is retained"),
+        _ if *start == Start::First => {}
+        Some(events) => text.push_str(&format!(
+            "; `longwave tail --after first {topic}` reads the {} that it retains",
+            counted(events, "event")
+        )),
+        None => {
+            text.push_str(&format!("; `longwave tail --after first {topic}` reads what it retains"))
+        }
+    }
+    text
 }
 
 fn url(text: &str) -> Option<Url> {

@@ -4,7 +4,7 @@ use clap::Args;
 use longwave_client::{TopicInfo, TopicsError, TopicsQuery};
 
 use super::failure::Failure;
-use super::output::print;
+use super::output::{counted, print};
 use super::remote::{RemoteArgs, refusal_hint, with_hint};
 
 /// Arguments of `longwave topics`.
@@ -87,7 +87,7 @@ fn row(info: &TopicInfo) -> [String; 5] {
         info.last.clone().unwrap_or_else(|| "-".to_owned()),
         match &info.end {
             Some(end) => format!("ended ({})", end.reason),
-            None => format!("{} subscribers", info.subscribers),
+            None => counted(info.subscribers, "subscriber"),
         },
     ]
 }
@@ -193,6 +193,17 @@ mod tests {
             jobs/7  9       20 KiB  7kq2f-9  ended (done)
         "#]]
         .assert_eq(&table(&[HEADER.map(str::to_owned), row(&info())]));
+    }
+
+    #[test]
+    fn a_topic_that_runs_tells_how_many_follow_it() {
+        let with = |subscribers| {
+            let mut info = info();
+            info.end = None;
+            info.subscribers = subscribers;
+            row(&info)[4].clone()
+        };
+        assert_eq!([0, 1, 2].map(with), ["0 subscribers", "1 subscriber", "2 subscribers"]);
     }
 
     #[test]

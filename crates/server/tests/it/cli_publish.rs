@@ -20,7 +20,8 @@ fn an_event_comes_from_an_argument_from_standard_input_or_from_a_file() {
     std::fs::write(&file, "in a\nfile\n").unwrap();
     let id = server.run(&["publish", "t", "an argument"]).ok();
     server.run_with(&["publish", "t"], b"from a pipe\n").ok();
-    server.run_with(&["publish", "t", "-"], b"").ok();
+    server.run(&["publish", "t", ""]).ok();
+    server.run_with(&["publish", "t", "-"], b"\n").ok();
     server.run(&["publish", "t", "--file", file.to_str().unwrap()]).ok();
     server.run_with(&["publish", "t"], b"\xff\x00").ok();
     server.run(&["publish", "t", "{\"a\": [1, 2]}", "--json", "--type", "price"]).ok();
@@ -29,13 +30,24 @@ fn an_event_comes_from_an_argument_from_standard_input_or_from_a_file() {
     let events = events(&server, "t");
     let data: Vec<&Value> = events.iter().map(|event| &event["data"]).collect();
     let expected = serde_json::json!([
-        "an argument", "from a pipe", "", "in a\nfile\n", "/wA=", {"a": [1, 2]}, "last"
+        "an argument", "from a pipe", "", "", "in a\nfile\n", "/wA=", {"a": [1, 2]}, "last"
     ]);
     assert_eq!(serde_json::json!(data), expected);
     assert_eq!(events[0]["id"], id.trim());
-    assert_eq!(events[4]["encoding"], "base64");
-    assert_eq!(events[5]["type"], "price");
+    assert_eq!(events[5]["encoding"], "base64");
+    assert_eq!(events[6]["type"], "price");
     assert!(server.run(&["info", "t"]).ok().contains("ended        cancelled"));
+}
+
+#[test]
+fn an_empty_standard_input_publishes_nothing_and_says_how_to_publish_an_empty_event() {
+    let server = ServeProcess::start(&[]);
+    for arguments in [["publish", "t"].as_slice(), &["publish", "t", "-"]] {
+        let told = server.run_with(arguments, b"").failed(1);
+        assert!(told.contains("standard input is empty: nothing was published"), "{told}");
+        assert!(told.contains("`longwave publish t ''` publishes an empty event"), "{told}");
+    }
+    assert_eq!(server.run(&["topics"]).ok(), "", "nothing is published");
 }
 
 #[test]
@@ -54,10 +66,44 @@ fn several_topics_are_told_apart_and_types_are_chosen() {
         server.run(&["publish", topic, topic, "--type", event_type]).ok();
     }
     let tail = ["tail", "--after", "first", "--count", "3", "a/*", "b"];
-    let types = ["tail", "--after", "first", "--types", "y", "--count", "1", "a/*"];
+    server.run(&["publish", "a/3", "a/3", "--type", "z"]).ok();
+    let types = ["tail", "--after", "first", "--type", "y", "--count", "1", "a/*"];
+    let listed = ["tail", "--after", "first", "--type", "y,z", "--count", "2", "a/*"];
+    let repeated =
+        ["tail", "--after", "first", "--type", "y", "--type", "z", "--count", "2", "a/*"];
     assert_eq!(server.run(&tail).ok(), "==> a/1 <==\na/1\n==> a/2 <==\na/2\n==> a/1 <==\na/1\n");
     assert_eq!(server.run(&types).ok(), "==> a/2 <==\na/2\n");
+    for both in [listed.as_slice(), &repeated] {
+        assert_eq!(server.run(both).ok(), "==> a/2 <==\na/2\n==> a/3 <==\na/3\n");
+    }
     assert_eq!(server.run(&["tail", "--last", "1", "--count", "1", "a/1"]).ok(), "a/1\n");
+}
+
+#[test]
+fn a_tail_of_a_topic_that_has_ended_says_so_and_how_to_read_what_is_left() {
+    let server = ServeProcess::start(&[]);
+    server.run(&["publish", "t", "one"]).ok();
+    server.run(&["publish", "t", "two", "--end=cancelled"]).ok();
+    server.run(&["publish", "empty", "--end"]).ok();
+    let told = |arguments: &[&str]| {
+        let done = server.run(arguments);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(0), ""), "{done:?}");
+        done.stderr
+    };
+    assert_eq!(
+        told(&["tail", "t"]),
+        "t has ended (cancelled); `longwave tail --after first t` reads the 2 events that it retains\n"
+    );
+    assert_eq!(told(&["tail", "empty"]), "empty has ended (done), and nothing of it is retained\n");
+    let url = format!("http://{}/topics/t", server.addr);
+    assert_eq!(
+        told(&["tail", &url]),
+        format!("{url} has ended: the server has nothing more to send\n")
+    );
+
+    let whole = server.run(&["tail", "--after", "first", "t"]);
+    assert_eq!(whole.stderr, "the topic has ended (cancelled)\n", "told once");
+    assert_eq!(whole.ok(), "one\ntwo\n");
 }
 
 #[test]
