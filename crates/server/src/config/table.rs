@@ -1,7 +1,8 @@
 //! The table of settings: each is declared here, once, and nowhere else.
 //!
 //! A row gives the field of [`Settings`] with its type; flag (`--page-events`) and environment variable
-//! (`LONGWAVE_PAGE_EVENTS`) are spelled after the field. What a setting does to the server is in `cli/serve.rs`.
+//! (`LONGWAVE_PAGE_EVENTS`) are spelled after the field. Where the server wants another type than people write, the row
+//! says `as`. What a setting does to the server is in `cli/serve.rs`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,12 +16,12 @@ use super::resolve::{Resolver, Sourced, Sources};
 use super::value::{Bounded, Size, Value, one};
 
 macro_rules! settings {
-    ($($field:ident: $type:ty = $default:literal
+    ($($field:ident: $type:ty $(as $kept:ty)? = $default:literal
         $(, in $toml:literal)? $(, from $least:literal to $most:literal)?; $help:literal)+) => {
         /// Every setting of `longwave serve`, with where each came from.
         #[derive(Debug)]
         pub(crate) struct Settings {
-            $(pub(crate) $field: Sourced<$type>,)+
+            $(pub(crate) $field: Sourced<settings!(@kept $type $(, $kept)?)>,)+
         }
 
         /// Every setting, in the order in which people read them.
@@ -42,7 +43,7 @@ macro_rules! settings {
             pub(crate) fn resolve(sources: &Sources) -> Result<Settings, SettingsError> {
                 let mut resolver = Resolver::new(sources);
                 let mut rows = TABLE.iter();
-                $(let $field = rows.next().and_then(|row| resolver.value::<$type>(row));)+
+                $(let $field = rows.next().and_then(|row| resolver.value::<$type>(row)).map(Sourced::keep);)+
                 match ($($field,)+) {
                     ($(Some($field),)+) if !resolver.has_failed() => Ok(Settings { $($field,)+ }),
                     _ => Err(resolver.into_error()),
@@ -56,6 +57,8 @@ macro_rules! settings {
             }
         }
     };
+    (@kept $type:ty) => { $type };
+    (@kept $type:ty, $kept:ty) => { $kept };
     (@option) => { None };
     (@option $value:expr) => { Some($value) };
 }
@@ -109,7 +112,7 @@ settings! {
         "How long the head of a request may take to arrive"
     body_timeout: Duration = "60s", in "timeouts.body", from "1s" to "1h";
         "How long a body that is published as a whole may take to arrive"
-    stream_idle_timeout: Duration = "15m", in "timeouts.stream_idle", from "1s" to "7d";
+    stream_idle_timeout: Bounded<Duration> as Duration = "off", in "timeouts.stream_idle", from "1s" to "7d";
         "How long a body that is published as it arrives may be silent"
     drain_timeout: Duration = "5s", in "timeouts.drain", from "0s" to "10m";
         "How long a shutdown waits for requests under way"
