@@ -88,13 +88,13 @@ settings! {
         "At most this much is added to retry at random, so that clients don't all come back at once"
     long_poll_max: Duration = "60s", in "delivery.long_poll_max", from "1s" to "1h";
         "The longest that a long poll waits"
-    page_events: u64 = "100", in "delivery.page_events", from "1" to "100000";
+    page_events: u64 = "100", in "delivery.page_events", from "1" to "1000";
         "Events on a page whose reader does not ask for more or fewer"
-    page_events_max: u64 = "1000", in "delivery.page_events_max", from "1" to "100000";
+    page_events_max: u64 = "1000", in "delivery.page_events_max", from "1" to "1000";
         "The most events on a page"
     topics_page_max: u64 = "1000", in "delivery.topics_page_max", from "1" to "100000";
         "The most topics in one list"
-    event_size: Size = "1MiB", in "limits.event_size", from "1KiB" to "16MiB";
+    event_size: Size = "1MiB", in "limits.event_size", from "1KiB" to "15MiB";
         "The largest event, and the longest line of a batch or stream"
     batch_events: u64 = "10000", in "limits.batch_events", from "1" to "1000000";
         "The most events in a batch"
@@ -169,5 +169,35 @@ impl Value for LogFormat {
 
     fn is_within(&self, _: &LogFormat, _: &LogFormat) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longwave::hub::Page;
+    use longwave_core::{EventType, IdempotencyKey, TopicName};
+    use longwave_store::APPEND_BYTES_MAX;
+
+    use super::*;
+
+    fn most<T: Value>(name: &str) -> T {
+        let setting = TABLE.iter().find(|setting| setting.name == name).unwrap();
+        let (_, most) = setting.bounds.unwrap();
+        T::parse(&[most.to_owned()]).unwrap()
+    }
+
+    #[test]
+    fn a_page_may_be_set_as_large_as_the_hub_gives_and_no_larger() {
+        for name in ["page_events", "page_events_max"] {
+            assert_eq!(most::<u64>(name), Page::EVENTS_MAX as u64, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_largest_event_that_can_be_set_fits_an_append() {
+        // Its topic and type, its own key and its publish's, and what else a record and an end behind it have.
+        let names = 2 * TopicName::BYTES_MAX + EventType::BYTES_MAX + 2 * IdempotencyKey::BYTES_MAX;
+        let around = names as u64 + 1024;
+        assert!(most::<Size>("event_size").0 + around <= APPEND_BYTES_MAX);
     }
 }

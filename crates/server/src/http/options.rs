@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::hub::Page;
+
 /// The limits and intervals of the HTTP interface.
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "the configuration writes it out in full")]
@@ -34,7 +36,7 @@ pub struct HttpOptions {
     pub long_poll_wait_ms_max: u64,
     /// How many events a page has unless its reader asks for fewer or more.
     pub page_events_default: usize,
-    /// The most events in a page.
+    /// The most events in a page; more than [`Page::EVENTS_MAX`] are never given.
     pub page_events_max: usize,
     /// The most topics in a list.
     pub topics_page_max: usize,
@@ -67,7 +69,7 @@ impl Default for HttpOptions {
             stream_idle_timeout_ms: HttpOptions::NO_LIMIT_MS,
             long_poll_wait_ms_max: 60_000,
             page_events_default: 100,
-            page_events_max: 1_000,
+            page_events_max: Page::EVENTS_MAX,
             topics_page_max: 1_000,
             websocket_message_bytes_max: 2 * 1024 * 1024,
             connections_max: 100_000,
