@@ -48,6 +48,7 @@ impl Socket {
         // Refused only on a connection that is already broken, which the first read tells.
         drop(options.set_tcp_nodelay(true));
         drop(options.set_tcp_keepalive(&keepalive));
+        #[cfg(target_os = "linux")]
         drop(options.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT)));
         Socket {
             shared: Arc::new(Shared {
@@ -180,6 +181,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES_MAX: u32 = 4;
 /// A peer that does not acknowledge what it was sent, or leaves its window shut, is gone after this. As long as the
 /// probes take, because the kernel lets this one decide about both.
+#[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the rest of a peer's input is waited for before its connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
@@ -204,6 +206,7 @@ mod tests {
         assert_eq!(options.tcp_keepalive_time().unwrap(), KEEPALIVE);
         assert_eq!(options.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
         assert_eq!(options.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES_MAX);
+        #[cfg(target_os = "linux")]
         assert_eq!(options.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED_TIMEOUT));
     }
 }
