@@ -69,11 +69,11 @@ impl Client {
         self.inner.base.join(&format!("./{path}")).unwrap_or_else(|_| self.inner.base.clone())
     }
 
-    /// The address of a topic.
+    /// The address of a topic, for programs that speak HTTP to it on their own.
     ///
     /// # Errors
     /// [`InvalidTopic`].
-    pub(crate) fn topic_url(&self, topic: &str) -> Result<Url, InvalidTopic> {
+    pub fn topic_url(&self, topic: &str) -> Result<Url, InvalidTopic> {
         Ok(self.url(&format!("topics/{}", encode_topic(topic)?)))
     }
 

@@ -150,6 +150,7 @@ fn a_server_that_is_not_there_is_told_with_what_to_do() {
         &["topics"],
         &["info", "t"],
         &["bench", "--duration", "1s"],
+        &["bench", "--duration", "1s", "--subscribers", "0", "--publishers", "2"],
     ] {
         let mut command = longwave(arguments);
         command.env("LONGWAVE_SERVER", "http://127.0.0.1:1");

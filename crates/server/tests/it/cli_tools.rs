@@ -1,5 +1,9 @@
 //! `topics`, `info`, `doctor` and `bench` against a real server, and the help of every command.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+
 use expect_test::expect_file;
 use serde_json::Value;
 
@@ -52,6 +56,33 @@ fn a_bench_delivers_everything_once_and_says_so() {
 }
 
 #[test]
+fn a_bench_of_publishers_counts_what_was_acknowledged() {
+    let server = ServeProcess::start(&[]);
+    let flags = ["bench", "--publishers", "8", "--subscribers", "0", "--duration", "500ms"];
+    let alone = [flags.as_slice(), &["--topic", "kept", "--json"]].concat();
+    let report: Value = serde_json::from_str(&server.run(&alone).ok()).unwrap();
+    let published = report["published"].as_u64().unwrap();
+    let info: Value = serde_json::from_str(&server.run(&["info", "kept", "--json"]).ok()).unwrap();
+    assert_eq!(info["events"], published, "neither more nor fewer are in the log");
+    assert!(published >= 8 && report["failed"] == 0, "{report}");
+    assert!(report["published_per_s"].as_f64().unwrap() > 0.0);
+    assert!(report["publish_latency_ms"]["p99"].as_f64().unwrap() > 0.0);
+    assert!(report["server"]["cpu_us_per_publish"].is_number());
+    assert_eq!(report["delivery_latency_ms"], Value::Null);
+
+    let followed =
+        ["bench", "--publishers", "4", "--subscribers", "3", "--duration", "300ms", "--json"];
+    let report: Value = serde_json::from_str(&server.run(&followed).ok()).unwrap();
+    assert_eq!(report["delivered"], 3 * report["published"].as_u64().unwrap());
+    assert_eq!((&report["lost"], &report["duplicates"]), (&0.into(), &0.into()));
+
+    let told = server.run(&flags).ok();
+    assert!(told.starts_with("0 subscribers, 8 publishers of 200 bytes\npublished"), "{told}");
+    let tls = [flags.as_slice(), &["--server", "https://127.0.0.1:1"]].concat();
+    assert!(server.run(&tls).failed(2).contains("publishers need an http:// address"));
+}
+
+#[test]
 fn a_doctor_finds_nothing_wrong_with_a_server_and_much_with_another_page() {
     let server = ServeProcess::start(&["--heartbeat", "1s"]);
     let base = format!("http://{}", server.addr);
@@ -66,4 +97,80 @@ fn a_doctor_finds_nothing_wrong_with_a_server_and_much_with_another_page() {
         "{page:?}"
     );
     assert!(server.run(&["doctor"]).stdout.contains("open files"));
+}
+
+#[test]
+fn a_doctor_tells_a_proxy_that_holds_streams_back_from_a_server_that_is_down() {
+    let server = ServeProcess::start(&[]);
+    for (held, silent) in [
+        (Held::Whole, "bad   head of the answer: nothing came within 1 s"),
+        (Held::Body, "bad   first bytes: nothing came within 1 s"),
+    ] {
+        let proxy = buffering_proxy(server.addr, held);
+        let told = server.run(&["doctor", &format!("http://{proxy}/"), "--wait", "1s"]);
+        assert_eq!(told.code, Some(1), "{told:?}");
+        assert!(told.stdout.contains(silent), "{told:?}");
+        let buffering = "nothing comes of a stream: a proxy holds it back";
+        assert!(told.stdout.contains("bad   buffering") && told.stdout.contains(buffering));
+        assert!(told.stdout.contains("proxy_buffering off"), "{told:?}");
+    }
+
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let told = server.run(&["doctor", &url, "--wait", "1s"]);
+    assert!(told.stdout.contains("warn  buffering: can't be told"), "{told:?}");
+}
+
+/// What a proxy holds back of a stream until it has more than it ever gets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Whole,
+    Body,
+}
+
+/// Passes everything on at once but event streams. Its threads end with their connections.
+fn buffering_proxy(server: SocketAddr, held: Held) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let Ok(upstream) = TcpStream::connect(server) else { break };
+            let (mut from_client, mut to_server) =
+                (client.try_clone().unwrap(), upstream.try_clone().unwrap());
+            thread::spawn(move || {
+                // Either side may break off.
+                let _ = std::io::copy(&mut from_client, &mut to_server);
+                let _ = to_server.shutdown(Shutdown::Both);
+            });
+            thread::spawn(move || pass_answers(upstream, client, held));
+        }
+    });
+    addr
+}
+
+fn pass_answers(mut upstream: TcpStream, mut client: TcpStream, held: Held) {
+    let mut answer = Vec::new();
+    let mut piece = [0; 16 * 1024];
+    while let Ok(bytes @ 1..) = upstream.read(&mut piece) {
+        answer.extend_from_slice(&piece[..bytes]);
+        // A head may come in pieces.
+        let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
+            continue;
+        };
+        let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+        if head.contains("text/event-stream") {
+            if held == Held::Body {
+                let _ = client.write_all(&answer[..end + 4]);
+            }
+            // As a buffer that never fills.
+            let _ = std::io::copy(&mut upstream, &mut std::io::sink());
+            break;
+        }
+        // The doctor opens a stream on a connection of its own, so the rest of this one is none.
+        if client.write_all(&answer).is_ok() {
+            let _ = std::io::copy(&mut upstream, &mut client);
+        }
+        break;
+    }
+    let _ = client.shutdown(Shutdown::Both);
 }

@@ -10,23 +10,25 @@ use longwave_client::{Client, Event, Item, LossCause, Message, SubscribeError};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::EVENTS_MAX;
+
 /// Everything that the tasks of one run share.
 pub(super) struct Load {
     client: Client,
     topic: String,
-    events: usize,
     padding: String,
     started: Instant,
     open: AtomicUsize,
     delivered: AtomicUsize,
     duplicates: AtomicUsize,
     reconnects: AtomicUsize,
+    failed: AtomicUsize,
     /// Which events the server has said yes to.
     acknowledged: Mutex<BitSet>,
     /// What each subscriber has seen.
     seen: Mutex<Vec<Arc<Mutex<BitSet>>>>,
-    publish_latency_us: Mutex<Histogram<u64>>,
-    /// Several, so that subscribers do not wait for each other.
+    /// Several, so that publishers and subscribers do not wait for each other.
+    publish_latency_us: [Mutex<Histogram<u64>>; HISTOGRAMS],
     delivery_latency_us: [Mutex<Histogram<u64>>; HISTOGRAMS],
     failure: Mutex<Option<SubscriberError>>,
     under_way: Arc<Semaphore>,
@@ -42,35 +44,26 @@ pub(super) enum SubscriberError {
 impl Load {
     /// # Errors
     /// Never in practice: the bounds of the histograms are fixed.
-    pub(super) fn new(
-        client: Client,
-        topic: String,
-        events: usize,
-        size: u32,
-    ) -> Result<Load, CreationError> {
+    pub(super) fn new(client: Client, topic: String, size: u32) -> Result<Load, CreationError> {
         let padding = usize::try_from(size).unwrap_or_default().saturating_sub(HEADER_BYTES);
         let empty = histogram()?;
         Ok(Load {
             client,
             topic,
-            events,
             padding: ".".repeat(padding),
             started: Instant::now(),
             open: AtomicUsize::new(0),
             delivered: AtomicUsize::new(0),
             duplicates: AtomicUsize::new(0),
             reconnects: AtomicUsize::new(0),
-            acknowledged: Mutex::new(BitSet::new(events)),
+            failed: AtomicUsize::new(0),
+            acknowledged: Mutex::default(),
             seen: Mutex::new(Vec::new()),
-            publish_latency_us: Mutex::new(empty.clone()),
+            publish_latency_us: std::array::from_fn(|_| Mutex::new(empty.clone())),
             delivery_latency_us: std::array::from_fn(|_| Mutex::new(empty.clone())),
             failure: Mutex::new(None),
             under_way: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
         })
-    }
-
-    pub(super) fn events(&self) -> usize {
-        self.events
     }
 
     pub(super) fn open_subscribers(&self) -> usize {
@@ -89,6 +82,11 @@ impl Load {
         self.reconnects.load(Ordering::Relaxed)
     }
 
+    /// Publishes that the server did not say yes to.
+    pub(super) fn failed(&self) -> usize {
+        self.failed.load(Ordering::Relaxed)
+    }
+
     pub(super) fn acknowledged(&self) -> usize {
         lock(&self.acknowledged).len()
     }
@@ -100,18 +98,12 @@ impl Load {
         seen.iter().map(|seen| acknowledged.missing_in(&lock(seen))).sum()
     }
 
-    pub(super) fn publish_latency(&self) -> Histogram<u64> {
-        lock(&self.publish_latency_us).clone()
+    pub(super) fn publish_latency(&self) -> Option<Histogram<u64>> {
+        sum(&self.publish_latency_us)
     }
 
-    pub(super) fn delivery_latency(&self) -> Histogram<u64> {
-        let mut parts = self.delivery_latency_us.iter();
-        let mut all =
-            parts.next().map(|part| lock(part).clone()).unwrap_or_else(|| self.publish_latency());
-        for part in parts {
-            all += &*lock(part);
-        }
-        all
+    pub(super) fn delivery_latency(&self) -> Option<Histogram<u64>> {
+        sum(&self.delivery_latency_us)
     }
 
     /// The first thing that went wrong with a subscriber.
@@ -125,7 +117,7 @@ impl Load {
     /// [`SubscribeError`] where the topic can't be one.
     pub(super) fn subscribe(self: &Arc<Self>) -> Result<(), SubscribeError> {
         let mut stream = self.client.subscribe([&self.topic]).stream()?;
-        let seen = Arc::new(Mutex::new(BitSet::new(self.events)));
+        let seen = Arc::<Mutex<BitSet>>::default();
         let number = {
             let mut all = lock(&self.seen);
             all.push(seen.clone());
@@ -158,17 +150,34 @@ impl Load {
     /// Publishes the event of this number as soon as fewer than [`UNDER_WAY_MAX`] are under way.
     pub(super) async fn publish(self: &Arc<Self>, number: usize, due: Instant) {
         let Ok(permit) = self.under_way.clone().acquire_owned().await else { return };
-        let due_us = (due - self.started).as_micros();
-        let data = format!("{number} {due_us} {}", self.padding);
+        let data = self.data(number, due);
         let load = self.clone();
         tokio::spawn(async move {
             let publish = load.client.publish(&load.topic, Message::text(data)).unkeyed();
-            if publish.send().await.is_ok() {
-                lock(&load.acknowledged).insert(number);
-                record(&load.publish_latency_us, due.elapsed());
+            match publish.send().await {
+                Ok(_) => load.acknowledge(number, number, due),
+                Err(_) => load.count_failed(),
             }
             drop(permit);
         });
+    }
+
+    /// The data of the event of this number.
+    pub(super) fn data(&self, number: usize, due: Instant) -> String {
+        let due_us = (due - self.started).as_micros();
+        format!("{number} {due_us} {}", self.padding)
+    }
+
+    /// Notes that the server said yes to an event. `publisher` spreads those who note at the same time.
+    pub(super) fn acknowledge(&self, number: usize, publisher: usize, due: Instant) {
+        lock(&self.acknowledged).insert(number);
+        if let Some(histogram) = self.publish_latency_us.get(publisher % HISTOGRAMS) {
+            record(histogram, due.elapsed());
+        }
+    }
+
+    pub(super) fn count_failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Waits until no publish is under way.
@@ -198,19 +207,21 @@ impl Load {
     }
 }
 
-/// Which of a fixed number of events.
-#[derive(Debug)]
+/// Which of at most [`EVENTS_MAX`] events. It grows as they come.
+#[derive(Debug, Default)]
 struct BitSet {
     words: Vec<u64>,
 }
 
 impl BitSet {
-    fn new(bits: usize) -> BitSet {
-        BitSet { words: vec![0; bits.div_ceil(64)] }
-    }
-
-    /// Whether it is new. Numbers beyond the set's bounds never are.
+    /// Whether it is new. Numbers beyond the set's bound never are.
     fn insert(&mut self, bit: usize) -> bool {
+        if bit >= EVENTS_MAX {
+            return false;
+        }
+        if self.words.len() <= bit / 64 {
+            self.words.resize(bit / 64 + 1, 0);
+        }
         let Some(word) = self.words.get_mut(bit / 64) else { return false };
         let mask = 1 << (bit % 64);
         let is_new = *word & mask == 0;
@@ -223,9 +234,13 @@ impl BitSet {
     }
 
     fn missing_in(&self, other: &BitSet) -> usize {
-        let pairs = self.words.iter().zip(&other.words);
+        let pairs = self.words.iter().zip(other.words.iter().chain(std::iter::repeat(&0)));
         pairs.map(|(ours, theirs)| (ours & !theirs).count_ones() as usize).sum()
     }
+}
+
+fn sum(parts: &[Mutex<Histogram<u64>>]) -> Option<Histogram<u64>> {
+    parts.iter().map(|part| lock(part).clone()).reduce(|all, part| all + part)
 }
 
 fn record(histogram: &Mutex<Histogram<u64>>, latency: Duration) {
@@ -256,8 +271,8 @@ mod tests {
 
     #[test]
     fn a_bit_is_new_once_and_missing_until_then() {
-        let mut acknowledged = BitSet::new(130);
-        let mut seen = BitSet::new(130);
+        let mut acknowledged = BitSet::default();
+        let mut seen = BitSet::default();
         for bit in [0, 63, 64, 129] {
             assert!(acknowledged.insert(bit));
             assert!(!acknowledged.insert(bit));
@@ -265,6 +280,7 @@ mod tests {
         assert_eq!(acknowledged.len(), 4);
         assert!(seen.insert(64));
         assert_eq!(acknowledged.missing_in(&seen), 3);
-        assert!(!seen.insert(1_000), "out of bounds");
+        assert_eq!(seen.missing_in(&acknowledged), 0);
+        assert!(!seen.insert(EVENTS_MAX), "out of bounds");
     }
 }

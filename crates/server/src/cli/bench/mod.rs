@@ -1,10 +1,12 @@
 //! `longwave bench`: loads a server with subscribers and events, and counts what became of them.
 //!
 //! Published is at a fixed rate, whatever the server takes for it, so that a slow server shows as latency and not as
-//! less load. Latency is counted from the moment an event was due to be published. Start with [`run`].
+//! less load. Latency is counted from the moment an event was due to be published. With `--publishers` it is as fast as
+//! so many publishers are acknowledged, which shows what the server can take. Start with [`run`].
 
 mod load;
 mod process;
+mod publishers;
 mod report;
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use self::load::Load;
 use self::process::{ServerProcess, Usage};
+use self::publishers::PublishersError;
 use self::report::Report;
 use super::failure::Failure;
 use super::open_files::raise_open_files;
@@ -29,11 +32,14 @@ use crate::config::parse_duration;
 #[command(after_help = "Run it against a server that nobody else uses.")]
 pub(crate) struct BenchArgs {
     /// How many subscribers.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=200_000))]
     subscribers: u32,
     /// How many events are published a second.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: u32,
+    /// Instead of at a rate, publish as fast as so many publishers are acknowledged, each one event at a time.
+    #[arg(long, value_name = "N", conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    publishers: Option<u32>,
     /// How many bytes of data an event has.
     #[arg(long, value_name = "BYTES", default_value_t = 200, value_parser = clap::value_parser!(u32).range(32..=1_000_000))]
     size: u32,
@@ -54,24 +60,29 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
     raise_open_files();
     let client = args.remote.client()?;
     let topic = args.topic.clone().unwrap_or_else(|| format!("bench/{}", std::process::id()));
-    let events = (f64::from(args.rate) * args.duration.as_secs_f64()).round();
-    if !(1.0..=EVENTS_MAX).contains(&events) {
-        return Err(Failure::usage(anyhow::anyhow!("rate times duration makes {events} events"))
-            .hint(format!("between 1 and {EVENTS_MAX} are possible")));
-    }
-    // Made of whole numbers and checked against the bounds above.
-    let events = events.to_string().parse::<usize>()?;
-    let load = Arc::new(Load::new(client.clone(), topic.clone(), events, args.size)?);
+    let events = match args.publishers {
+        Some(_) => EVENTS_MAX,
+        None => events_at_rate(&args)?,
+    };
+    let load = Arc::new(Load::new(client.clone(), topic.clone(), args.size)?);
 
     let process = ServerProcess::of(client.base());
     let before = process.as_ref().and_then(ServerProcess::usage);
     connect(&args, &load).await?;
     let connected = process.as_ref().and_then(ServerProcess::usage);
-    publish(&args, &load).await;
-    let failed = drain(&args, &load).await;
+    let took = match args.publishers {
+        Some(publishers) => {
+            let target =
+                publishers::Target::new(&client.topic_url(&topic)?, args.remote.token.as_deref());
+            let run = async { publishers::run(&load, target?, publishers, args.duration).await };
+            run.await.map_err(|error| publishers_failure(&args, error))?
+        }
+        None => publish(&args, &load, events).await,
+    };
+    drain(&args, &load).await;
     let after = process.as_ref().and_then(ServerProcess::usage);
 
-    let report = Report::new(&args, &load, failed, Usages { before, connected, after });
+    let report = Report::new(&args, &load, took, Usages { before, connected, after });
     let text = if args.json { report.to_json()? } else { report.to_text() };
     print(text.as_bytes())?;
     if args.topic.is_none() {
@@ -84,6 +95,17 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// How many events a rate makes.
+fn events_at_rate(args: &BenchArgs) -> Result<usize, Failure> {
+    let events = (f64::from(args.rate) * args.duration.as_secs_f64()).round();
+    // A whole number in text, so that one too large does not become another.
+    match events.to_string().parse::<usize>() {
+        Ok(events @ 1..=EVENTS_MAX) => Ok(events),
+        _ => Err(Failure::usage(anyhow::anyhow!("rate times duration makes {events} events"))
+            .hint(format!("between 1 and {EVENTS_MAX} are possible"))),
+    }
 }
 
 /// What the server's process had used, where it runs on this machine.
@@ -135,18 +157,31 @@ fn connect_failure(args: &BenchArgs, error: load::SubscriberError, open: usize) 
     }
 }
 
-/// Publishes at the rate asked for, and returns when all has been sent and answered.
-async fn publish(args: &BenchArgs, load: &Arc<Load>) {
-    let bar = progress_bar(load.events() as u64, "publishing");
+fn publishers_failure(args: &BenchArgs, error: PublishersError) -> Failure {
+    match error {
+        PublishersError::Connect { connected: 0, source } => {
+            Failure::new(source.context(format!("can't connect to {}", args.remote.server)))
+                .hint(args.remote.unreachable_hint())
+        }
+        PublishersError::Connect { .. } => {
+            Failure::new(error).hint("`longwave doctor` shows the limits of this machine")
+        }
+        error => Failure::usage(error),
+    }
+}
+
+/// Publishes at the rate asked for, and returns when all has been sent and answered: how long that took.
+async fn publish(args: &BenchArgs, load: &Arc<Load>, events: usize) -> Duration {
+    let bar = progress_bar(events as u64, "publishing");
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let started = Instant::now();
     let period = Duration::from_secs(1) / args.rate;
     let mut number = 0;
-    while number < load.events() {
+    while number < events {
         ticks.tick().await;
         let now = Instant::now();
-        while number < load.events() {
+        while number < events {
             let due = started + period.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
             if due > now {
                 break;
@@ -158,12 +193,12 @@ async fn publish(args: &BenchArgs, load: &Arc<Load>) {
     }
     load.all_answered().await;
     bar.finish_and_clear();
+    started.elapsed()
 }
 
-/// Waits for what is still on its way, for as long as something comes. Returns how many publishes failed.
-async fn drain(args: &BenchArgs, load: &Arc<Load>) -> usize {
-    let published = load.acknowledged();
-    let expected = published * args.subscribers as usize;
+/// Waits for what is still on its way, for as long as something comes.
+async fn drain(args: &BenchArgs, load: &Arc<Load>) {
+    let expected = load.acknowledged() * args.subscribers as usize;
     let mut delivered = load.delivered();
     while delivered < expected {
         sleep(DRAIN_STEP).await;
@@ -174,7 +209,6 @@ async fn drain(args: &BenchArgs, load: &Arc<Load>) -> usize {
         }
         delivered = now;
     }
-    load.events() - published
 }
 
 async fn delete(client: &Client, topic: &str) {
@@ -199,7 +233,7 @@ impl From<SubscribeError> for load::SubscriberError {
 }
 
 /// Each has a bit for every subscriber.
-const EVENTS_MAX: f64 = 10_000_000.0;
+const EVENTS_MAX: usize = 10_000_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_millis(1);

@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, VIA,
 };
-use longwave_client::{Client, Item, Url};
+use longwave_client::{Client, Item, TopicsError, Url};
 use tokio::time::{Instant, timeout};
 
 use super::super::remote::RemoteArgs;
@@ -20,17 +20,30 @@ pub(super) async fn examine(remote: &RemoteArgs, url: Url, wait: Duration) -> Ve
     let base = Url::parse(url.as_str()).ok().filter(is_base);
     let target = match &base {
         Some(base) => {
-            let topic = format!("doctor/{}", std::process::id());
-            base.join(&format!("./topics/{topic}")).unwrap_or_else(|_| url.clone())
+            base.join(&format!("./topics/{}", probe_topic())).unwrap_or_else(|_| url.clone())
         }
         None => url,
     };
-    let mut findings = examine_stream(remote, &target, wait).await;
+    let mut findings = Vec::new();
+    let sign = examine_stream(remote, &target, wait, &mut findings).await;
     let is_there = findings.iter().all(|found| found.level != Level::Bad);
-    if let (Some(base), true) = (base, is_there) {
-        findings.extend(examine_delivery(remote, &base, wait).await);
+    match base {
+        Some(base) if is_there => findings.extend(examine_delivery(remote, &base, wait).await),
+        Some(base) if sign == Sign::None => {
+            findings.extend(examine_silence(remote, &base, wait).await);
+        }
+        _ => {}
     }
     findings
+}
+
+/// Whether a stream gave a sign of life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    /// Something came, be it an error.
+    Given,
+    /// Nothing came in time.
+    None,
 }
 
 /// Whether a URL is that of a whole server: its path ends in a slash.
@@ -39,7 +52,12 @@ fn is_base(url: &Url) -> bool {
 }
 
 /// Opens the stream, judges its head, and waits for its first sign of life.
-async fn examine_stream(remote: &RemoteArgs, url: &Url, wait: Duration) -> Vec<Finding> {
+async fn examine_stream(
+    remote: &RemoteArgs,
+    url: &Url,
+    wait: Duration,
+    findings: &mut Vec<Finding>,
+) -> Sign {
     let opened = Instant::now();
     let mut request = reqwest::Client::new()
         .get(url.clone())
@@ -50,22 +68,24 @@ async fn examine_stream(remote: &RemoteArgs, url: &Url, wait: Duration) -> Vec<F
     }
     let response = match timeout(wait, request.send()).await {
         Err(_) => {
-            return vec![bad(
+            findings.push(bad(
                 "head of the answer",
                 format!("nothing came within {} s, not even headers", wait.as_secs()),
-                BUFFERING_FIX,
-            )];
+                format!("either the server hangs, or a proxy buffers: {BUFFERING_FIX}"),
+            ));
+            return Sign::None;
         }
         Ok(Err(error)) => {
             let why = format!("{:#}", anyhow::Error::new(error));
-            return vec![bad("connection", why, "is the address right, and the server up?")];
+            findings.push(bad("connection", why, "is the address right, and the server up?"));
+            return Sign::Given;
         }
         Ok(Ok(response)) => response,
     };
     let head_after = opened.elapsed();
-    let mut findings = judge_head(response.status().as_u16(), response.headers());
+    findings.extend(judge_head(response.status().as_u16(), response.headers()));
     if !response.status().is_success() {
-        return findings;
+        return Sign::Given;
     }
     findings.push(good("head of the answer", format!("came after {} ms", head_after.as_millis())));
 
@@ -85,7 +105,33 @@ async fn examine_stream(remote: &RemoteArgs, url: &Url, wait: Duration) -> Vec<F
     if matches!(first, Ok(Some(Ok(_)))) {
         findings.push(examine_heartbeat(&mut body, wait).await);
     }
-    findings
+    if first.is_err() { Sign::None } else { Sign::Given }
+}
+
+/// Tells what buffers from what is down: a Longwave server opens every stream with a line at once, so where a short
+/// request is answered and no stream is, something in between holds streams back.
+async fn examine_silence(remote: &RemoteArgs, base: &Url, wait: Duration) -> Option<Finding> {
+    let check = "buffering";
+    let client = client(remote, base)?;
+    let asked = Instant::now();
+    let answer = timeout(wait, client.topic_info(&probe_topic())).await;
+    Some(match answer {
+        // Any answer is one; there is no such topic.
+        Ok(Ok(_) | Err(TopicsError::Refused(_))) => bad(
+            check,
+            format!(
+                "a short request is answered after {} ms, and nothing comes of a stream: a proxy holds it back until it \
+                 has enough",
+                asked.elapsed().as_millis()
+            ),
+            BUFFERING_FIX,
+        ),
+        _ => doubtful(
+            check,
+            "can't be told: a short request is not answered either",
+            "is a Longwave server there, and up?",
+        ),
+    })
 }
 
 async fn examine_heartbeat<S, B>(body: &mut S, wait: Duration) -> Finding
@@ -180,12 +226,8 @@ fn judge_head(status: u16, headers: &HeaderMap) -> Vec<Finding> {
 /// Publishes through the URL and measures how long events take to come back.
 async fn examine_delivery(remote: &RemoteArgs, base: &Url, wait: Duration) -> Vec<Finding> {
     let check = "delivery";
-    let mut builder = Client::builder(base.as_str());
-    if let Some(token) = &remote.token {
-        builder = builder.token(token);
-    }
-    let Ok(client) = builder.build() else { return Vec::new() };
-    let topic = format!("doctor/{}", std::process::id());
+    let Some(client) = client(remote, base) else { return Vec::new() };
+    let topic = probe_topic();
     let result = measure(&client, &topic, wait).await;
     // What was published for the measurement is of no use to anybody.
     let _ = client.delete_topic(&topic).await;
@@ -235,12 +277,25 @@ async fn measure(client: &Client, topic: &str, wait: Duration) -> Result<Duratio
     }
 }
 
+/// A topic that nobody else uses.
+fn probe_topic() -> String {
+    format!("doctor/{}", std::process::id())
+}
+
+fn client(remote: &RemoteArgs, base: &Url) -> Option<Client> {
+    let mut builder = Client::builder(base.as_str());
+    if let Some(token) = &remote.token {
+        builder = builder.token(token);
+    }
+    builder.build().ok()
+}
+
 const PROBES: u32 = 5;
 /// Above it, people notice.
 const SLOW: Duration = Duration::from_millis(150);
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const BUFFERING_FIX: &str = "nginx: `proxy_buffering off; proxy_http_version 1.1; proxy_read_timeout 24h;`, or have \
-    the server send X-Accel-Buffering: no; apache: `flushpackets=on`; varnish: `return (pipe)`";
+    the server send X-Accel-Buffering: no and nginx not ignore it (proxy_ignore_headers); apache: `flushpackets=on`; varnish: `return (pipe)`";
 
 #[cfg(test)]
 mod tests {
