@@ -126,7 +126,7 @@ pub(crate) fn gen_run() -> anyhow::Result<ExitCode> {
 /// When the arguments are not understood or the tests can't be run.
 pub(crate) fn crash_run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let mut command = nextest_command(CRASH_TESTS);
-    command.arg("--no-capture");
+    command.args(["--profile", "long", "--no-capture"]);
     let mut rest = arguments.iter();
     while let Some(flag) = rest.next() {
         let variable = match flag.as_str() {

@@ -21,7 +21,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::HeaderName;
 use http::request::Parts;
-use longwave_core::{SelectorSet, TopicName, UnixMillis};
+use longwave_core::{FeedItem, SelectorSet, TopicName, UnixMillis};
 
 use self::negotiate::Format;
 use self::read_request::ReadRequest;
@@ -93,6 +93,11 @@ async fn read(app: App, parts: Parts, scope: Scope) -> Result<Response, Problem>
 fn now() -> UnixMillis {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// How many events are among the items: gaps are none.
+fn count_events(items: &[FeedItem]) -> u64 {
+    items.iter().filter(|item| matches!(item, FeedItem::Event(_))).count() as u64
 }
 
 /// The cursor behind an answer, or at the start of a live stream: a client that loses the stream before its first event

@@ -78,14 +78,7 @@ impl Auditor {
             let foreign = self.kept.iter().find(|logged| !inner.attempted.contains(&logged.mark));
             anyhow::ensure!(foreign.is_none(), "nobody published {foreign:?}");
         }
-        for (mark, id) in acknowledged.iter().filter(|(mark, _)| mark.kind != Kind::Churn) {
-            let place = self.places.get(mark).with_context(|| format!("{mark} {id:?} is lost"))?;
-            let logged = &self.kept[*place];
-            anyhow::ensure!(
-                id.as_ref().is_none_or(|id| *id == logged.id),
-                "{mark} was acknowledged as {id:?} and is {logged:?}"
-            );
-        }
+        self.check_acknowledged(&acknowledged)?;
         let mut churn = HashMap::new();
         for topic in 0..CHURN_TOPICS {
             let topic = format!("{CHURN_PREFIX}{topic}");
@@ -132,6 +125,33 @@ impl Auditor {
             anyhow::ensure!(logged.topic == logged.mark.topic(), "{logged:?} changed its topic");
             self.kept.push(logged);
         }
+        Ok(())
+    }
+
+    fn check_acknowledged(
+        &self,
+        acknowledged: &HashMap<Mark, Option<String>>,
+    ) -> anyhow::Result<()> {
+        let mut lost = Vec::new();
+        for (mark, id) in acknowledged.iter().filter(|(mark, _)| mark.kind != Kind::Churn) {
+            let Some(place) = self.places.get(mark) else {
+                lost.push((id.as_deref().map(position).transpose()?, *mark));
+                continue;
+            };
+            let logged = &self.kept[*place];
+            anyhow::ensure!(
+                id.as_ref().is_none_or(|id| *id == logged.id),
+                "{mark} was acknowledged as {id:?} and is {logged:?}"
+            );
+        }
+        lost.sort_unstable_by_key(|(position, _)| *position);
+        let (first, last) = (lost.iter().find(|(position, _)| position.is_some()), lost.last());
+        let newest = self.kept.last();
+        anyhow::ensure!(
+            lost.is_empty(),
+            "{} acknowledged events are lost, from {first:?} to {last:?}; the newest is {newest:?}",
+            lost.len()
+        );
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use reqwest::StatusCode;
@@ -15,11 +15,17 @@ use super::mark::{Kind, Mark};
 #[derive(Debug)]
 pub(super) struct Book {
     failures: Failures,
+    /// Grows when the power goes and when it comes back, so it is odd while there is none.
+    power: AtomicU64,
     inner: Mutex<Inner>,
     acknowledged: AtomicUsize,
     stopped: AtomicBool,
     last: OnceLock<Last>,
 }
+
+/// A time between two changes of the power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Power(u64);
 
 /// Whether the server may answer that it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,11 +74,33 @@ impl Book {
     pub(super) fn new(failures: Failures) -> Book {
         Book {
             failures,
+            power: AtomicU64::new(0),
             inner: Mutex::default(),
             acknowledged: AtomicUsize::default(),
             stopped: AtomicBool::default(),
             last: OnceLock::default(),
         }
+    }
+
+    /// The power is about to go: what arrives from here on was never sent by a machine without power, and does not
+    /// count. It can even be wrong, since a sync that is under way at that moment may report success.
+    pub(super) fn power_goes(&self) {
+        self.power.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The server that ran on without power is gone.
+    pub(super) fn power_is_back(&self) {
+        self.power.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// To be taken when a request is made, and asked when something arrives.
+    pub(super) fn power(&self) -> Power {
+        Power(self.power.load(Ordering::Acquire))
+    }
+
+    /// Whether there has been power all the time since `then`.
+    pub(super) fn has_had_power_since(&self, then: Power) -> bool {
+        then == self.power() && then.0.is_multiple_of(2)
     }
 
     /// Whether an answer with this status is no wrong, and tells nothing.

@@ -191,11 +191,12 @@ struct Answer {
 
 /// The server's answer; `None` where the connection failed before all of it was here.
 async fn send(book: &Book, request: RequestBuilder) -> anyhow::Result<Option<Answer>> {
+    let power = book.power();
     let Ok(response) = request.send().await else { return Ok(None) };
     let status = response.status();
     let is_duplicate = response.headers().contains_key("longwave-duplicate");
     let Ok(body) = response.text().await else { return Ok(None) };
-    if book.is_expected_failure(status) {
+    if book.is_expected_failure(status) || !book.has_had_power_since(power) {
         return Ok(None);
     }
     anyhow::ensure!(

@@ -81,6 +81,7 @@ impl Reader {
     /// Reads a stream until its connection is lost, or there is no more to see.
     async fn stream(&mut self, request: RequestBuilder) -> anyhow::Result<()> {
         let request = request.header("Accept", "text/event-stream");
+        let power = self.book.power();
         let Ok(mut response) = request.send().await else { return self.wait().await };
         let status = response.status();
         if self.book.is_expected_failure(status) {
@@ -91,6 +92,9 @@ impl Reader {
         // Looks up between events, too: the last one may have been seen before it was known to be the last.
         while let Ok(chunk) = tokio::time::timeout(LOOK_UP_INTERVAL, response.chunk()).await {
             let Ok(Some(chunk)) = chunk else { return self.wait().await };
+            if !self.book.has_had_power_since(power) {
+                return self.wait().await;
+            }
             let mut input = &chunk[..];
             while let Some(decoded) = decoder.decode(&mut input)? {
                 let Decoded::Event(event) = decoded else { continue };
@@ -109,10 +113,11 @@ impl Reader {
 
     async fn page(&mut self, request: RequestBuilder) -> anyhow::Result<()> {
         let request = request.query(&[("wait", "1s")]).header("Accept", "application/json");
+        let power = self.book.power();
         let Ok(response) = request.send().await else { return self.wait().await };
         let status = response.status();
         let Ok(body) = response.text().await else { return self.wait().await };
-        if self.book.is_expected_failure(status) {
+        if self.book.is_expected_failure(status) || !self.book.has_had_power_since(power) {
             return self.wait().await;
         }
         anyhow::ensure!(status.is_success(), "a page got {status}: {body}");

@@ -28,6 +28,14 @@ pub(crate) struct Sourced<T> {
     pub(crate) origin: Origin,
 }
 
+impl<T> Sourced<T> {
+    /// The same with its value in the type that the server wants.
+    pub(super) fn keep<U: From<T>>(self) -> Sourced<U> {
+        let Sourced { value, text, origin } = self;
+        Sourced { value: value.into(), text, origin }
+    }
+}
+
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {

@@ -1,7 +1,8 @@
 //! The table of settings: each is declared here, once, and nowhere else.
 //!
 //! A row gives the field of [`Settings`] with its type; flag (`--page-events`) and environment variable
-//! (`LONGWAVE_PAGE_EVENTS`) are spelled after the field. What a setting does to the server is in `cli/serve.rs`.
+//! (`LONGWAVE_PAGE_EVENTS`) are spelled after the field. Where the server wants another type than people write, the row
+//! says `as`. What a setting does to the server is in `cli/serve.rs`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,12 +16,12 @@ use super::resolve::{Resolver, Sourced, Sources};
 use super::value::{Bounded, Size, Value, one};
 
 macro_rules! settings {
-    ($($field:ident: $type:ty = $default:literal
+    ($($field:ident: $type:ty $(as $kept:ty)? = $default:literal
         $(, in $toml:literal)? $(, from $least:literal to $most:literal)?; $help:literal)+) => {
         /// Every setting of `longwave serve`, with where each came from.
         #[derive(Debug)]
         pub(crate) struct Settings {
-            $(pub(crate) $field: Sourced<$type>,)+
+            $(pub(crate) $field: Sourced<settings!(@kept $type $(, $kept)?)>,)+
         }
 
         /// Every setting, in the order in which people read them.
@@ -42,7 +43,7 @@ macro_rules! settings {
             pub(crate) fn resolve(sources: &Sources) -> Result<Settings, SettingsError> {
                 let mut resolver = Resolver::new(sources);
                 let mut rows = TABLE.iter();
-                $(let $field = rows.next().and_then(|row| resolver.value::<$type>(row));)+
+                $(let $field = rows.next().and_then(|row| resolver.value::<$type>(row)).map(Sourced::keep);)+
                 match ($($field,)+) {
                     ($(Some($field),)+) if !resolver.has_failed() => Ok(Settings { $($field,)+ }),
                     _ => Err(resolver.into_error()),
@@ -56,6 +57,8 @@ macro_rules! settings {
             }
         }
     };
+    (@kept $type:ty) => { $type };
+    (@kept $type:ty, $kept:ty) => { $kept };
     (@option) => { None };
     (@option $value:expr) => { Some($value) };
 }
@@ -85,13 +88,13 @@ settings! {
         "At most this much is added to retry at random, so that clients don't all come back at once"
     long_poll_max: Duration = "60s", in "delivery.long_poll_max", from "1s" to "1h";
         "The longest that a long poll waits"
-    page_events: u64 = "100", in "delivery.page_events", from "1" to "100000";
+    page_events: u64 = "100", in "delivery.page_events", from "1" to "1000";
         "Events on a page whose reader does not ask for more or fewer"
-    page_events_max: u64 = "1000", in "delivery.page_events_max", from "1" to "100000";
+    page_events_max: u64 = "1000", in "delivery.page_events_max", from "1" to "1000";
         "The most events on a page"
     topics_page_max: u64 = "1000", in "delivery.topics_page_max", from "1" to "100000";
         "The most topics in one list"
-    event_size: Size = "1MiB", in "limits.event_size", from "1KiB" to "16MiB";
+    event_size: Size = "1MiB", in "limits.event_size", from "1KiB" to "15MiB";
         "The largest event, and the longest line of a batch or stream"
     batch_events: u64 = "10000", in "limits.batch_events", from "1" to "1000000";
         "The most events in a batch"
@@ -109,7 +112,7 @@ settings! {
         "How long the head of a request may take to arrive"
     body_timeout: Duration = "60s", in "timeouts.body", from "1s" to "1h";
         "How long a body that is published as a whole may take to arrive"
-    stream_idle_timeout: Duration = "15m", in "timeouts.stream_idle", from "1s" to "7d";
+    stream_idle_timeout: Bounded<Duration> as Duration = "off", in "timeouts.stream_idle", from "1s" to "7d";
         "How long a body that is published as it arrives may be silent"
     drain_timeout: Duration = "5s", in "timeouts.drain", from "0s" to "10m";
         "How long a shutdown waits for requests under way"
@@ -166,5 +169,35 @@ impl Value for LogFormat {
 
     fn is_within(&self, _: &LogFormat, _: &LogFormat) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longwave::hub::Page;
+    use longwave_core::{EventType, IdempotencyKey, TopicName};
+    use longwave_store::APPEND_BYTES_MAX;
+
+    use super::*;
+
+    fn most<T: Value>(name: &str) -> T {
+        let setting = TABLE.iter().find(|setting| setting.name == name).unwrap();
+        let (_, most) = setting.bounds.unwrap();
+        T::parse(&[most.to_owned()]).unwrap()
+    }
+
+    #[test]
+    fn a_page_may_be_set_as_large_as_the_hub_gives_and_no_larger() {
+        for name in ["page_events", "page_events_max"] {
+            assert_eq!(most::<u64>(name), Page::EVENTS_MAX as u64, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_largest_event_that_can_be_set_fits_an_append() {
+        // Its topic and type, its own key and its publish's, and what else a record and an end behind it have.
+        let names = 2 * TopicName::BYTES_MAX + EventType::BYTES_MAX + 2 * IdempotencyKey::BYTES_MAX;
+        let around = names as u64 + 1024;
+        assert!(most::<Size>("event_size").0 + around <= APPEND_BYTES_MAX);
     }
 }

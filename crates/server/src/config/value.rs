@@ -50,6 +50,13 @@ impl<T> Bounded<T> {
     }
 }
 
+impl From<Bounded<Duration>> for Duration {
+    /// The longest of all durations where the limit is off.
+    fn from(limit: Bounded<Duration>) -> Duration {
+        limit.limit().unwrap_or(Duration::MAX)
+    }
+}
+
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Size(pub(crate) u64);
@@ -347,6 +354,7 @@ mod tests {
             parse::<Bounded<Duration>>("1h").map(Bounded::limit),
             Ok(Some(Duration::from_secs(3600)))
         );
+        assert_eq!(Duration::from(Bounded::<Duration>::Off), Duration::MAX);
         assert!(parse::<Bounded<Duration>>("never").unwrap_err().contains("off"));
     }
 

@@ -2,6 +2,10 @@
 //!
 //! Where settings come from is the configuration's business; what they do is said here. Read [`HttpOptions`].
 
+use std::time::Duration;
+
+use crate::hub::Page;
+
 /// The limits and intervals of the HTTP interface.
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "the configuration writes it out in full")]
@@ -24,13 +28,15 @@ pub struct HttpOptions {
     pub header_read_timeout_ms: u64,
     /// How long a body that is published as a whole may take to arrive.
     pub body_read_timeout_ms: u64,
-    /// How long a body that is published as it arrives may be silent.
+    /// How long a body that is published as it arrives may be silent: for ever where this is [`NO_LIMIT_MS`].
+    ///
+    /// [`NO_LIMIT_MS`]: HttpOptions::NO_LIMIT_MS
     pub stream_idle_timeout_ms: u64,
     /// The longest that a long poll waits.
     pub long_poll_wait_ms_max: u64,
     /// How many events a page has unless its reader asks for fewer or more.
     pub page_events_default: usize,
-    /// The most events in a page.
+    /// The most events in a page; more than [`Page::EVENTS_MAX`] are never given.
     pub page_events_max: usize,
     /// The most topics in a list.
     pub topics_page_max: usize,
@@ -60,10 +66,10 @@ impl Default for HttpOptions {
             bodies_bytes_max: 256 * 1024 * 1024,
             header_read_timeout_ms: 15_000,
             body_read_timeout_ms: 60_000,
-            stream_idle_timeout_ms: 15 * 60_000,
+            stream_idle_timeout_ms: HttpOptions::NO_LIMIT_MS,
             long_poll_wait_ms_max: 60_000,
             page_events_default: 100,
-            page_events_max: 1_000,
+            page_events_max: Page::EVENTS_MAX,
             topics_page_max: 1_000,
             websocket_message_bytes_max: 2 * 1024 * 1024,
             connections_max: 100_000,
@@ -72,6 +78,17 @@ impl Default for HttpOptions {
             origins: Origins::Loopback,
             hosts: HostNames::Bound,
         }
+    }
+}
+
+impl HttpOptions {
+    /// A timeout that never comes.
+    pub const NO_LIMIT_MS: u64 = u64::MAX;
+
+    /// How long a body that is published as it arrives may be silent; `None` for as long as it likes.
+    pub(crate) fn stream_idle_timeout(&self) -> Option<Duration> {
+        let ms = self.stream_idle_timeout_ms;
+        (ms != HttpOptions::NO_LIMIT_MS).then(|| Duration::from_millis(ms))
     }
 }
 

@@ -25,10 +25,18 @@ pub(crate) async fn check(State(app): State<App>, request: Request, next: Next) 
     if let Some(origin) = request.headers().get(header::ORIGIN) {
         let allowed = is_allowed(&app.options().origins, origin) || is_same_site(origin, host);
         if !allowed {
-            return origin_forbidden(origin).into_response();
+            let mut response = origin_forbidden(origin).into_response();
+            response.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
+            return response;
         }
+        return next.run(request).await;
     }
-    next.run(request).await
+    let mut response = next.run(request).await;
+    // Only browsers that ask for a page heed these. What says that it depends on the origin stays, for caches.
+    for name in [header::ACCESS_CONTROL_ALLOW_ORIGIN, header::ACCESS_CONTROL_EXPOSE_HEADERS] {
+        response.headers_mut().remove(name);
+    }
+    response
 }
 
 /// Tells browsers what pages of allowed sites may do.
@@ -67,6 +75,8 @@ pub(crate) fn cors(origins: &Origins) -> CorsLayer {
             LONGWAVE_LAST_ID,
             LONGWAVE_SUBSCRIBERS,
         ])
+        // A preflight's answer lists what is allowed whatever was asked for, so it depends on nothing else either.
+        .vary([header::ORIGIN])
         .max_age(PREFLIGHT_AGE)
         .allow_private_network(true)
 }

@@ -12,11 +12,13 @@ use crate::transports;
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it describes the parameters that transports read one by one")]
 struct ReadParameters {
-    /// How events are wanted, where `Accept` can't say it: sse, ndjson, json, html.
-    format: Option<String>,
+    /// How events are wanted, where `Accept` can't say it.
+    #[param(inline)]
+    format: Option<Format>,
     /// Start behind this id; or `first`, or `now`. The header `Last-Event-ID` wins.
     after: Option<String>,
     /// Start at the newest this many events.
+    #[param(minimum = 1)]
     last: Option<u64>,
     /// Start at this time (RFC 3339), or this long ago (`10m`).
     since: Option<String>,
@@ -24,11 +26,103 @@ struct ReadParameters {
     #[param(rename = "type")]
     types: Option<String>,
     /// At most this many events.
+    #[param(minimum = 1)]
     limit: Option<u64>,
     /// How long a JSON page waits for an event, such as `25s`.
     wait: Option<String>,
     /// Give each event's data as its JSON envelope.
     envelope: Option<String>,
+}
+
+/// What `?format=` may say.
+#[derive(utoipa::ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it describes what the transports read")]
+enum Format {
+    Sse,
+    Ndjson,
+    Json,
+    Html,
+}
+
+/// A page of events.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "it describes what the transports write")]
+pub(super) struct Page {
+    /// What is lost in front of the events.
+    #[schema(nullable = false)]
+    gap: Option<Gap>,
+    /// The events, in order.
+    events: Vec<Envelope>,
+    /// What to give as `after` for the next page.
+    cursor: String,
+    /// The end that finished the read; null until then.
+    #[schema(required)]
+    end: Option<End>,
+    /// Where several topics are read: the ends within the page.
+    #[schema(nullable = false)]
+    ends: Option<Vec<EndOfTopic>>,
+}
+
+/// An event.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "it describes what the transports write")]
+struct Envelope {
+    id: String,
+    topic: String,
+    /// When the log accepted it, RFC 3339.
+    time: String,
+    #[schema(rename = "type", nullable = false)]
+    event_type: Option<String>,
+    /// JSON as it was published; or text; or base64.
+    data: serde_json::Value,
+    /// `base64` where the data is binary.
+    #[schema(nullable = false)]
+    encoding: Option<String>,
+}
+
+/// Events that can't be had any more.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "it describes what the transports write")]
+struct Gap {
+    /// Where the reader was.
+    after: String,
+    /// The cursor behind which everything follows.
+    resumed: String,
+    /// `retention`, `epoch` or `corruption`.
+    reason: String,
+}
+
+/// How a read ended.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "it describes what the transports write")]
+struct End {
+    id: String,
+    /// RFC 3339.
+    time: String,
+    /// `done`, `error`, `cancelled`, `truncated`, `timeout`, `crashed` or `deleted`.
+    reason: String,
+}
+
+/// How one of several topics ended.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "it describes what the transports write")]
+struct EndOfTopic {
+    id: String,
+    topic: String,
+    /// RFC 3339.
+    time: String,
+    /// As for an end.
+    reason: String,
+}
+
+/// What a topic's URL gives as JSON.
+#[derive(utoipa::ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes what the handlers write")]
+enum PageOrTopic {
+    Page(Page),
+    Topic(topics::TopicDocument),
 }
 
 /// Gives a topic's events, live or page by page; or, with `?info`, what is known of it.
@@ -49,7 +143,7 @@ struct ReadParameters {
             content(
                 (String = "text/event-stream"),
                 (String = "application/x-ndjson"),
-                (topics::TopicDocument = "application/json"),
+                (PageOrTopic = "application/json"),
                 (String = "text/html"),
             ),
         ),
@@ -88,7 +182,7 @@ pub(super) async fn topic(
             content(
                 (String = "text/event-stream"),
                 (String = "application/x-ndjson"),
-                (String = "application/json"),
+                (Page = "application/json"),
             ),
         ),
         (status = 101, description = "A WebSocket"),

@@ -37,7 +37,7 @@ pub(super) struct TopicList {
     path = "/topics/{topic}",
     tag = "manage",
     params(("topic" = String, Path, description = "The topic; its slashes stand as they are")),
-    request_body(content = SettingsRequest, content_type = "application/json"),
+    request_body(content = Option<SettingsRequest>, content_type = "application/json"),
     responses(
         (status = 200, description = "The topic was there and has these settings now", body = TopicDocument),
         (status = 201, description = "The topic was created", body = TopicDocument),
@@ -96,6 +96,7 @@ pub(super) async fn info(app: &App, topic: TopicName, query: &Query) -> Result<R
                 ("Longwave-End" = String, description = "Why it ended, where it has"),
             ),
         ),
+        (status = 400, description = "The topic's name is malformed"),
         (status = 404, description = "There is no such topic"),
     ),
 )]
@@ -156,7 +157,7 @@ pub(super) async fn delete(
     params(
         ("prefix" = Option<String>, Query, description = "Only topics whose names start with this"),
         ("after" = Option<String>, Query, description = "Only topics behind this one: `next` of the page before"),
-        ("limit" = Option<u64>, Query, description = "At most this many"),
+        ("limit" = Option<u64>, Query, description = "At most this many", minimum = 1),
     ),
     responses(
         (status = 200, description = "The topics", body = TopicList),

@@ -41,10 +41,15 @@ pub(super) enum Rest {
 impl Socket {
     pub(super) fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Socket {
         let options = SockRef::from(&stream);
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_PROBES_MAX);
         // Refused only on a connection that is already broken, which the first read tells.
         drop(options.set_tcp_nodelay(true));
         drop(options.set_tcp_keepalive(&keepalive));
+        #[cfg(target_os = "linux")]
+        drop(options.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT)));
         Socket {
             shared: Arc::new(Shared {
                 stream,
@@ -168,8 +173,40 @@ impl Socket {
     }
 }
 
-/// A peer that vanished without a word is noticed after this and the kernel's nine probes.
+/// A peer that nothing was heard from for this long is asked whether it is there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+/// How often a peer that does not answer is asked again.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// The most questions that a peer may leave unanswered.
+const KEEPALIVE_PROBES_MAX: u32 = 4;
+/// A peer that does not acknowledge what it was sent, or leaves its window shut, is gone after this. As long as the
+/// probes take, because the kernel lets this one decide about both.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the rest of a peer's input is waited for before its connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_looks_after_peers_that_vanish() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let socket = Socket::new(stream, permit);
+        let options = SockRef::from(&socket.shared.stream);
+        assert!(options.keepalive().unwrap());
+        assert_eq!(options.tcp_keepalive_time().unwrap(), KEEPALIVE);
+        assert_eq!(options.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+        assert_eq!(options.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES_MAX);
+        #[cfg(target_os = "linux")]
+        assert_eq!(options.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED_TIMEOUT));
+    }
+}

@@ -13,9 +13,9 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, VARY};
 use http::{HeaderValue, Method, StatusCode};
 use longwave_core::{Budget, SelectorSet, StartAt};
 
-use super::LONGWAVE_CURSOR;
 use super::framing::Framing;
 use super::read_request::ReadRequest;
+use super::{LONGWAVE_CURSOR, count_events};
 use crate::http::{App, HttpOptions, Problem, Transport};
 use crate::hub::{
     Delivery, Hub, NextError, Subscribe, SubscribeError, SubscriberKind, Subscription,
@@ -156,7 +156,7 @@ impl Pump {
             Ok(Ok(Delivery::Items(items))) => {
                 let count = items.len() as u64;
                 self.left = self.left.saturating_sub(count);
-                self.app.metrics().delivered(self.transport, count);
+                self.app.metrics().delivered(self.transport, count_events(&items));
                 for item in &items {
                     self.framing.write_item(&mut out, item);
                 }

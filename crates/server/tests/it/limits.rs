@@ -79,7 +79,14 @@ async fn a_stream_may_take_long_but_not_be_silent_for_ever() {
     }
     let problem = client.answer().await.unwrap().problem(408, "request-timeout");
     assert_eq!(problem["appended"], 5);
+    assert!(problem["detail"].as_str().unwrap().contains("comment line"), "{problem}");
     assert_eq!(server.told("t").await.len(), 5);
+    let mut client = RawClient::connect(server.addr).await;
+    client.begin_chunked("/topics/lines?lines", "").await;
+    client.send_chunk("one\n").await;
+    let problem = client.answer().await.unwrap().problem(408, "request-timeout");
+    assert!(problem["detail"].as_str().unwrap().contains("each line"), "{problem}");
+    assert_eq!(server.told("lines").await, [":one"]);
     server.shutdown().await;
 }
 

@@ -43,6 +43,62 @@ fn documented_path(path: &'static str) -> &'static str {
 }
 
 #[tokio::test]
+async fn pages_are_as_documented() {
+    let server = TestServer::start().await;
+    server.post("/topics/a?type=greeting", "hello").await.ok(201);
+    server.post("/topics/b?end", "last").await.ok(201);
+    let document = server.get("/openapi.json").await.ok(200);
+    for (target, path) in [
+        ("/topics/a", "/topics/{topic}"),
+        ("/topics/b", "/topics/{topic}"),
+        ("/topics/a?after=00000-7", "/topics/{topic}"),
+        ("/events?topic=*", "/events"),
+    ] {
+        let page = server.get(target).await.ok(200);
+        let media = format!("/paths/{}/get/responses/200/content", path.replace('/', "~1"));
+        let schema = &document.pointer(&media).unwrap()["application/json"]["schema"];
+        assert_eq!(misfits(&document, schema, &page), Vec::<String>::new(), "{target}: {page}");
+    }
+    server.shutdown().await;
+}
+
+/// What of a value is not as its schema says. It knows as much of JSON Schema as the document's own schemas use.
+fn misfits(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let target = reference.strip_prefix('#').and_then(|pointer| document.pointer(pointer));
+        return misfits(document, target.unwrap(), value);
+    }
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let fits = choices.iter().any(|choice| misfits(document, choice, value).is_empty());
+        return if fits { vec![] } else { vec![format!("{value} is none of {schema}")] };
+    }
+    if let Some(properties) = schema["properties"].as_object() {
+        let Some(members) = value.as_object() else { return vec![format!("{value} is no object")] };
+        let required = schema["required"].as_array().into_iter().flatten();
+        let missing = required.filter(|name| !members.contains_key(name.as_str().unwrap()));
+        let mut misfits: Vec<_> = missing.map(|name| format!("{name} is missing")).collect();
+        for (name, member) in members {
+            match properties.get(name) {
+                Some(schema) => misfits.extend(self::misfits(document, schema, member)),
+                None => misfits.push(format!("{name} is not documented")),
+            }
+        }
+        return misfits;
+    }
+    if let (Some(items), Some(values)) = (schema.get("items"), value.as_array()) {
+        return values.iter().flat_map(|value| misfits(document, items, value)).collect();
+    }
+    let fits = match schema["type"].as_str() {
+        Some("string") => value.is_string(),
+        Some("integer") => value.is_u64(),
+        Some("array") => value.is_array(),
+        Some("null") => value.is_null(),
+        _ => true,
+    };
+    if fits { vec![] } else { vec![format!("{value} is not {schema}")] }
+}
+
+#[tokio::test]
 async fn every_problem_code_is_documented() {
     let server = TestServer::start().await;
     let document = server.get("/openapi.json").await.ok(200);

@@ -105,3 +105,32 @@ async fn a_name_that_somebody_pointed_at_loopback_is_not_answered_for() {
     Answer::of(request.body("x")).await.problem(403, "host-forbidden");
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn only_pages_are_told_what_pages_may_do_and_caches_are_told_why() {
+    for origins in [Origins::Loopback, Origins::Any] {
+        let server = TestServer::with(|options| options.origins = origins).await;
+        let varies = |answer: &Answer| {
+            let vary = answer.headers.get_all("vary").iter();
+            vary.map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let plain = server.get("/topics/t").await;
+        let cors = plain.headers.keys().find(|name| name.as_str().starts_with("access-control"));
+        assert_eq!(cors, None);
+        let page = from_page(&server, Method::GET, "/topics/t", "http://localhost:1").await;
+        assert!(page.header("access-control-allow-origin").is_some());
+        assert!(page.header("access-control-expose-headers").is_some());
+        for answer in [&plain, &page] {
+            let mut vary = varies(answer);
+            vary.sort();
+            assert_eq!(vary, ["Accept", "origin"]);
+        }
+        assert_eq!(varies(&preflight(&server, "http://localhost:1").await), ["origin"]);
+        server.shutdown().await;
+    }
+    let server = TestServer::start().await;
+    let refused = from_page(&server, Method::GET, "/topics/t", "https://evil.example").await;
+    refused.problem(403, "origin-forbidden");
+    assert_eq!(refused.header("vary"), Some("origin"));
+    server.shutdown().await;
+}

@@ -64,3 +64,35 @@ async fn metrics_count_what_happened_and_name_no_topic() {
     assert!(answer.body.ends_with("# EOF\n"));
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn what_each_transport_delivers_is_counted_and_gaps_are_not() {
+    let server = TestServer::start().await;
+    server.post("/topics/t", "one").await.ok(201);
+    server.post("/topics/t", "two").await.ok(201);
+    server.put("/topics/t", r#"{"max_events":2}"#).await.ok(200);
+    let first = format!("after={}", server.id(longwave_core::Seq(1)));
+    server.post("/topics/t?end", "five").await.ok(201);
+    server.log().retain().await;
+    server.get(&format!("/topics/t?{first}")).await.ok(200);
+    server.get(&format!("/topics/t?{first}&wait=1s")).await.ok(200);
+    for format in ["sse", "ndjson"] {
+        let stream = server.get(&format!("/topics/t?{first}&format={format}")).await;
+        assert!(stream.body.contains("gap") && stream.body.contains("five"), "{stream:?}");
+    }
+    let url = format!("ws://{}/topics/t?{first}", server.addr);
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let page = server.get(&format!("/topics/t?{first}")).await.ok(200);
+    let kept = page["events"].as_array().unwrap().len() + 1;
+    server
+        .has_metric(&format!("longwave_events_delivered_total{{transport=\"websocket\"}} {kept}"))
+        .await;
+    for (transport, count) in
+        [("page", 2 * kept), ("long_poll", kept), ("sse", kept), ("ndjson", kept)]
+    {
+        let line = format!("longwave_events_delivered_total{{transport=\"{transport}\"}} {count}");
+        server.has_metric(&line).await;
+    }
+    socket.close(None).await.unwrap();
+    server.shutdown().await;
+}

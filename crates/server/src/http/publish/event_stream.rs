@@ -105,6 +105,16 @@ impl Source {
         }
     }
 
+    /// How a publisher with nothing to say keeps its stream open.
+    pub(super) fn sign_of_life(&self) -> &'static str {
+        match self.syntax {
+            Syntax::Lines(_) => {
+                "each line is an event, so publish again when there is one, or raise stream_idle_timeout"
+            }
+            Syntax::EventStream { .. } => "a comment line (a colon) keeps an event stream open",
+        }
+    }
+
     /// How many bytes of an unfinished event are held.
     pub(super) fn held_bytes(&self) -> usize {
         match &self.syntax {

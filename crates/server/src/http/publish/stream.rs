@@ -6,7 +6,6 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -110,8 +109,8 @@ impl Stream {
 
     /// Reads the body to its end, and appends what is there whenever no append is under way.
     async fn pump(&mut self, mut body: Body) -> Result<(), Stop> {
-        let idle = Duration::from_millis(self.app.options().stream_idle_timeout_ms);
-        let mut idle_timer = pin!(tokio::time::sleep(idle));
+        let idle = self.app.options().stream_idle_timeout();
+        let mut idle_timer = pin!(tokio::time::sleep(idle.unwrap_or_default()));
         let mut phase = self.app.phase();
         let mut draining = pin!(phase.wait_for(|phase| *phase >= Phase::Draining));
         let mut input = Bytes::new();
@@ -134,13 +133,16 @@ impl Stream {
                     Some(Err(error)) => return Err(Stop::Source(broken_off(error))),
                     Some(Ok(frame)) => {
                         input = frame.into_data().unwrap_or_default();
-                        idle_timer.as_mut().reset(tokio::time::Instant::now() + idle);
+                        if let Some(idle) = idle {
+                            idle_timer.as_mut().reset(tokio::time::Instant::now() + idle);
+                        }
                     }
                 },
-                () = idle_timer.as_mut(), if input.is_empty() => {
+                () = idle_timer.as_mut(), if idle.is_some() && input.is_empty() => {
                     return Err(Stop::Source(too_slow(format_args!(
-                        "nothing arrived for {} seconds; a comment line (a colon) keeps an event stream open",
-                        idle.as_secs_f32(),
+                        "nothing arrived for {} seconds; {}",
+                        idle.unwrap_or_default().as_secs_f32(),
+                        self.source.sign_of_life(),
                     ))));
                 }
             }
@@ -348,3 +350,29 @@ impl Tally {
 const GROUP_EVENTS_MAX: usize = 1000;
 /// A group that has this many bytes takes no further event.
 const GROUP_BYTES_MAX: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{Request, StatusCode};
+    use longwave_store::{MemoryLog, MemoryOptions};
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::http::{HttpOptions, router};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_may_be_silent_for_days_and_go_on() {
+        let (log, commits) = MemoryLog::open(MemoryOptions::default()).unwrap();
+        let app = App::new(Arc::clone(&log) as _, commits, HttpOptions::default(), &[]);
+        let lines = futures_util::stream::unfold(0, |count: u32| async move {
+            tokio::time::sleep(Duration::from_secs(count.into()) * 24 * 60 * 60).await;
+            (count < 3).then(|| (Ok::<_, std::io::Error>(format!("{count}\n")), count + 1))
+        });
+        let request = Request::post("/topics/t?lines").body(Body::from_stream(lines)).unwrap();
+        let response = router(app).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::CREATED);
+        assert_eq!(log.committed(), Seq(3));
+    }
+}

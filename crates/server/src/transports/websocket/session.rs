@@ -19,7 +19,7 @@ use super::message::{self, ClientMessage, Ref, SubscribeOp};
 use crate::http::{App, Code, Phase, Problem, Transport, append_problem};
 use crate::hub::{Delivery, NextError, Subscribe, SubscribeError, SubscriberKind, Subscription};
 use crate::transports::live::{FAREWELL_SPREAD_MS, retry_time};
-use crate::transports::now;
+use crate::transports::{count_events, now};
 
 /// A connection's state besides its socket.
 pub(super) struct Session {
@@ -261,7 +261,7 @@ impl Session {
         let epoch = self.app.log().epoch();
         match delivered {
             Delivered::Items(items) => {
-                self.app.metrics().delivered(WEBSOCKET, items.len() as u64);
+                self.app.metrics().delivered(WEBSOCKET, count_events(&items));
                 items.iter().map(|item| text(message::item(epoch, sub, item))).collect()
             }
             Delivered::Failed(problem) => {

@@ -217,7 +217,7 @@ fn spawn(dir: &Path, port: u16, flags: &[String]) -> (Child, SocketAddr, String)
     let mut child = command.spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut banner = String::new();
-    loop {
+    let addr = loop {
         let mut line = String::new();
         if stdout.read_line(&mut line).unwrap() == 0 {
             let mut why = String::new();
@@ -226,14 +226,14 @@ fn spawn(dir: &Path, port: u16, flags: &[String]) -> (Child, SocketAddr, String)
         }
         banner.push_str(&line);
         if let Some(addr) = line.trim().strip_prefix("listening on http://") {
-            let addr = addr.parse().unwrap();
-            // Read on, so that neither pipe ever fills up or breaks.
-            std::thread::spawn(move || drop(std::io::copy(&mut stdout, &mut std::io::sink())));
-            let mut stderr = child.stderr.take().unwrap();
-            std::thread::spawn(move || drop(std::io::copy(&mut stderr, &mut std::io::sink())));
-            return (child, addr, banner);
+            break addr.parse().unwrap();
         }
-    }
+    };
+    // Read on, so that neither pipe ever fills up or breaks.
+    std::thread::spawn(move || drop(std::io::copy(&mut stdout, &mut std::io::sink())));
+    let mut stderr = child.stderr.take().unwrap();
+    std::thread::spawn(move || drop(std::io::copy(&mut stderr, &mut std::io::sink())));
+    (child, addr, banner)
 }
 
 /// A free port that no outgoing connection takes while the server is down between two lives.

@@ -47,14 +47,16 @@ pub(crate) enum Outage {
 }
 
 impl Outage {
-    async fn strike(&self, server: &mut LongwaveServer) -> anyhow::Result<()> {
+    async fn strike(&self, server: &mut LongwaveServer, book: &Book) -> anyhow::Result<()> {
         match self {
             Outage::Killed => server.kill().await,
             Outage::PowerCut(disk) => {
+                book.power_goes();
                 disk.cut_power()?;
                 // For a moment it runs on without a disk, and must not tell anybody that all is well.
                 tokio::time::sleep(POLL_INTERVAL).await;
                 server.kill().await?;
+                book.power_is_back();
                 disk.restore_power()
             }
         }
@@ -82,11 +84,11 @@ pub(crate) async fn run(
     let mut auditor = Auditor::new(&server.url())?;
     for crash in 1..=count {
         work_for_a_while(&book, &mut publishers, &mut readers, &mut rng).await?;
-        outage.strike(server).await?;
+        outage.strike(server, &book).await?;
         server.spawn()?;
         if rng.u8(..) < KILLED_IN_RECOVERY_OF_256 {
             tokio::time::sleep(Duration::from_millis(rng.u64(0..RECOVERY_MS_MAX))).await;
-            outage.strike(server).await?;
+            outage.strike(server, &book).await?;
             server.spawn()?;
         }
         server.wait_until_ready().await?;
