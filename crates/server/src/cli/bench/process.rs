@@ -3,6 +3,7 @@
 //! Linux only, by `/proc`; and only for a process of the same user. Elsewhere there is none, and the report says less.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use longwave_client::Url;
@@ -26,10 +27,11 @@ impl ServerProcess {
     pub(super) fn of(url: &Url) -> Option<ServerProcess> {
         let is_local = matches!(url.host_str()?, "localhost" | "127.0.0.1" | "[::1]");
         let port = url.port_or_known_default()?;
-        let inode = is_local.then(|| listening_inode(port)).flatten()?;
+        // There may be several: one on each address, or one of a process that is just ending and has no files left.
+        let targets = if is_local { listeners(port) } else { Vec::new() };
         let pid = fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            has_socket(pid, inode).then_some(pid)
+            has_any(pid, &targets).then_some(pid)
         })?;
         Some(ServerProcess { pid })
     }
@@ -45,12 +47,14 @@ impl ServerProcess {
     }
 }
 
-/// The inode of the socket that listens on a port.
-fn listening_inode(port: u16) -> Option<u64> {
-    ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|path| fs::read_to_string(path).ok())
-        .find_map(|table| table.lines().skip(1).find_map(|line| inode_of(line, port)))
+/// The sockets that listen on a port, as links to open files show them.
+fn listeners(port: u16) -> Vec<PathBuf> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
+    let lines = tables.iter().flatten().flat_map(|table| table.lines().skip(1));
+    lines
+        .filter_map(|line| inode_of(line, port))
+        .map(|inode| PathBuf::from(format!("socket:[{inode}]")))
+        .collect()
 }
 
 /// The inode in a line of `/proc/net/tcp`, if that is of a socket that listens on the port.
@@ -62,12 +66,12 @@ fn inode_of(line: &str, port: u16) -> Option<u64> {
     listens_there.then(|| fields.nth(5)).flatten()?.parse().ok()
 }
 
-fn has_socket(pid: u32, inode: u64) -> bool {
-    let target = format!("socket:[{inode}]");
+/// Whether a process has one of these open.
+fn has_any(pid: u32, targets: &[PathBuf]) -> bool {
     fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|files| {
-        files.flatten().any(|file| {
-            fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == target.as_str())
-        })
+        files
+            .flatten()
+            .any(|file| fs::read_link(file.path()).is_ok_and(|link| targets.contains(&link)))
     })
 }
 
