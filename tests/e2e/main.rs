@@ -8,5 +8,6 @@
 
 mod clients;
 mod crash;
+mod full_disk;
 mod power;
 mod restart;

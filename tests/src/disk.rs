@@ -17,14 +17,14 @@ pub struct CuttableDisk {
 }
 
 impl CuttableDisk {
-    /// Makes an empty ext4 file system and mounts it.
+    /// Makes an empty ext4 file system of this size and mounts it.
     ///
     /// # Errors
     /// When this process may not, or a program is missing.
-    pub fn create() -> anyhow::Result<CuttableDisk> {
+    pub fn create(bytes: u64) -> anyhow::Result<CuttableDisk> {
         let folder = tempfile::Builder::new().prefix("longwave-disk-").tempdir()?;
         let disk = CuttableDisk { folder };
-        File::create(disk.image())?.set_len(DISK_BYTES)?;
+        File::create(disk.image())?.set_len(bytes)?;
         run(Command::new("mkfs.ext4").arg("-q").arg(disk.image()))?;
         std::fs::create_dir(disk.path())?;
         disk.mount()?;
@@ -81,5 +81,3 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
     anyhow::ensure!(output.status.success(), "{program} failed ({}): {said}", output.status);
     Ok(())
 }
-
-const DISK_BYTES: u64 = 512 << 20;

@@ -84,16 +84,19 @@ pub(crate) fn clients() -> anyhow::Result<Tally> {
     nextest("package(longwave-e2e) and not test(/^crash::/)")
 }
 
-/// Cuts the power of a disk under the server, where this process may mount one.
-pub(crate) fn power() -> anyhow::Result<Tally> {
+/// Fills a disk under the server, and cuts the power of one, where this process may mount them.
+pub(crate) fn disk() -> anyhow::Result<Tally> {
     if !install::may_mount()? {
         println!(
-            "  left out: it mounts a disk, which takes root with CAP_SYS_ADMIN and loop devices"
+            "  left out: it mounts disks, which takes root with CAP_SYS_ADMIN and loop devices"
         );
         return Ok(Tally::default());
     }
     install::debian(&[("mkfs.ext4", "e2fsprogs"), ("xfs_io", "xfsprogs")])?;
-    nextest_with("package(longwave-e2e) and test(/^power::/)", &["--run-ignored", "only"])
+    nextest_with(
+        "package(longwave-e2e) and test(/^(full_disk|power)::/)",
+        &["--run-ignored", "only"],
+    )
 }
 
 /// Runs every example with the server that the tests were built with.

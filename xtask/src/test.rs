@@ -44,7 +44,11 @@ pub(crate) const STEPS: &[Step] = &[
     step("doctest", "examples in the documentation", steps::doctest),
     step("gen", "generated files are current", steps::generated),
     step("crash", "the server is killed under load, again and again", steps::crash),
-    step("power", "the disk loses its power under load, again and again", steps::power),
+    step(
+        "disk",
+        "a disk fills up, and one loses its power under load, again and again",
+        steps::disk,
+    ),
     step("clients", "real clients, directly and through real proxies", steps::clients),
     step("examples", "every example does what it says", steps::examples),
 ];
