@@ -2,7 +2,7 @@
 //!
 //! One task does everything, and holds no queue of events: it takes from a subscription only what it writes next, and it
 //! reads no further message while as many publishes as allowed wait. So a client that stops reading is left with its lag,
-//! and is sent away after [`WRITE_TIMEOUT`]; it comes back with its cursors.
+//! and is sent away after `websocket_write_timeout_ms`; it comes back with its cursors.
 
 use std::time::Duration;
 
@@ -98,7 +98,8 @@ impl Session {
         let mut heartbeats = interval_at(Instant::now() + heartbeat, heartbeat);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut phase = self.app.phase();
-        write(socket, std::mem::take(&mut self.greeting)).await?;
+        let limit = Duration::from_millis(self.app.options().websocket_write_timeout_ms);
+        write(socket, limit, std::mem::take(&mut self.greeting)).await?;
         loop {
             let turn = tokio::select! {
                 message = socket.recv(), if self.publishes.has_room() => {
@@ -129,11 +130,11 @@ impl Session {
                 Turn::Draining => {
                     let retry = retry_time(self.app.options(), FAREWELL_SPREAD_MS);
                     let farewell = text(format!("{{\"retry\":{}}}", retry.as_millis()));
-                    write(socket, vec![farewell]).await?;
+                    write(socket, limit, vec![farewell]).await?;
                     return Err(Over::Close(close_code::RESTART, "the server is going down"));
                 }
             };
-            write(socket, answers).await?;
+            write(socket, limit, answers).await?;
         }
     }
 
@@ -261,8 +262,12 @@ fn deliveries(subscription: Subscription) -> BoxStream<'static, Delivered> {
     .boxed()
 }
 
-/// Writes messages, and is done when the kernel has them all.
-async fn write(socket: &mut WebSocket, messages: Vec<Message>) -> Result<(), Over> {
+/// Writes messages, and is done when the kernel has them all. Waits no longer than `limit`.
+async fn write(
+    socket: &mut WebSocket,
+    limit: Duration,
+    messages: Vec<Message>,
+) -> Result<(), Over> {
     if messages.is_empty() {
         return Ok(());
     }
@@ -272,7 +277,7 @@ async fn write(socket: &mut WebSocket, messages: Vec<Message>) -> Result<(), Ove
         }
         socket.flush().await
     };
-    match timeout(WRITE_TIMEOUT, writing).await {
+    match timeout(limit, writing).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(Over::Gone),
     }
@@ -310,8 +315,6 @@ const SUBSCRIPTIONS_MAX: usize = 64;
 const EVENTS_MAX: usize = 64;
 /// No further event is taken at once behind this many bytes, as events take them in memory.
 const BYTES_MAX: usize = 32 * 1024;
-/// How long a client may leave a batch unread.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a client may take to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client that was not heard from for this many heartbeats is gone: it answers a ping at each.
