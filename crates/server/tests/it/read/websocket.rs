@@ -1,5 +1,7 @@
 //! WebSocket over HTTP/1.1, by a client that is not ours.
 
+mod bad_input;
+
 use futures_util::{SinkExt, StreamExt};
 use longwave_core::Seq;
 use serde_json::{Value, json};
