@@ -6,6 +6,7 @@
 mod app;
 mod budget;
 mod humane;
+mod json_object;
 mod metrics;
 mod openapi;
 mod options;
@@ -29,5 +30,6 @@ pub use topic_path::TopicPath;
 
 pub(crate) use app::Phase;
 pub(crate) use humane::{parse_duration_ms, rfc3339};
+pub(crate) use json_object::JsonObject;
 pub(crate) use publish::append_problem;
 pub(crate) use router::router;

@@ -125,6 +125,7 @@ fn server_options(settings: &Settings) -> ServerOptions {
         page_events_max: to_usize(settings.page_events_max.value),
         topics_page_max: to_usize(settings.topics_page_max.value),
         websocket_message_bytes_max: to_usize(settings.websocket_message_size.value.0),
+        websocket_write_timeout_ms: millis(settings.websocket_write_timeout.value),
         connections_max: to_usize(settings.connections.value),
         http2_streams_max: u32::try_from(settings.http2_streams.value).unwrap_or(u32::MAX),
         drain_timeout_ms: millis(settings.drain_timeout.value),

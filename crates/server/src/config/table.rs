@@ -114,6 +114,8 @@ settings! {
         "How long a body that is published as a whole may take to arrive"
     stream_idle_timeout: Bounded<Duration> as Duration = "off", in "timeouts.stream_idle", from "1s" to "7d";
         "How long a body that is published as it arrives may be silent"
+    websocket_write_timeout: Duration = "60s", in "timeouts.websocket_write", from "1s" to "2m";
+        "How long a WebSocket client may leave what it is sent unread"
     drain_timeout: Duration = "5s", in "timeouts.drain", from "0s" to "10m";
         "How long a shutdown waits for requests under way"
     origins: Origins = "loopback", in "access.origins";

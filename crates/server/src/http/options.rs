@@ -42,6 +42,9 @@ pub struct HttpOptions {
     pub topics_page_max: usize,
     /// The largest WebSocket message that is taken from a client.
     pub websocket_message_bytes_max: usize,
+    /// How long a WebSocket client may leave what it is sent unread before its connection is dropped. Counts while
+    /// the buffers on the way to it are full. The kernel gives up after 2 minutes in any case.
+    pub websocket_write_timeout_ms: u64,
     /// The most connections at one time.
     pub connections_max: usize,
     /// The most HTTP/2 streams of one connection at one time.
@@ -72,6 +75,7 @@ impl Default for HttpOptions {
             page_events_max: Page::EVENTS_MAX,
             topics_page_max: 1_000,
             websocket_message_bytes_max: 2 * 1024 * 1024,
+            websocket_write_timeout_ms: 60_000,
             connections_max: 100_000,
             http2_streams_max: 256,
             drain_timeout_ms: 5_000,

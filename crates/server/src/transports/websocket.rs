@@ -1,9 +1,11 @@
 //! WebSocket: two-way, over HTTP/1.1 (RFC 6455) and HTTP/2 (RFC 8441).
 //!
-//! [`accept`] is the handshake; the conversation is `session.rs`, and the messages are `message.rs`. Whether a page may
+//! [`accept`] is the handshake; the conversation is `session.rs`, what it publishes goes through
+//! `publishes.rs`, and the messages are `message.rs`. Whether a page may
 //! talk to this server at all is decided for all requests alike, before a handshake gets here.
 
 mod message;
+mod publishes;
 mod session;
 
 use std::sync::Arc;

@@ -24,3 +24,4 @@ mod publish_stream;
 mod read;
 mod shutdown;
 mod support;
+mod websocket_publish;

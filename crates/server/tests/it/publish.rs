@@ -142,10 +142,41 @@ async fn what_is_no_text_or_no_json_is_refused_and_nothing_is_published() {
         .post_as("application/json", "/topics/t", vec![b'"', 0xff, b'"'])
         .await
         .problem(400, "utf8-invalid");
-    // Nested deeper than any reader would follow.
-    let deep = "[".repeat(100_000);
-    server.post_as("application/json", "/topics/t", deep).await.problem(400, "json-invalid");
     assert!(server.told("t").await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn json_may_be_nested_as_deep_as_an_event_is_long() {
+    let server = TestServer::start().await;
+    let nested =
+        |open: &str, close: &str, depth| format!("{}1{}", open.repeat(depth), close.repeat(depth));
+    let (arrays, objects) = (nested("[", "]", 500_000), nested("{\"a\":", "}", 100_000));
+    let unclosed = "[".repeat(500_000);
+    for deep in [&arrays, &objects] {
+        server.post_as("application/json", "/topics/t", deep.clone()).await.ok(201);
+        server.post("/topics/t?lines&format=json", format!("{deep}\n")).await.ok(201);
+        let line = format!("{{\"data\":{deep}}}\n");
+        server.post_as("application/x-ndjson", "/topics/t", line).await.ok(201);
+        let told = server.told("t").await;
+        assert!(told.iter().rev().take(3).all(|told| *told == format!(":json {deep}")));
+    }
+    assert_eq!(server.told("t").await.len(), 6);
+
+    server.post_as("application/json", "/topics/t", unclosed).await.problem(400, "json-invalid");
+    for line in [
+        arrays.clone(),
+        format!("{{\"data\":{}}}", "[".repeat(500_000)),
+        format!("{{\"data\":1,\"type\":{objects}}}"),
+        format!("{{\"data\":1,\"colour\":{objects}}}"),
+    ] {
+        let answer = server.post_as("application/x-ndjson", "/topics/t", format!("{line}\n")).await;
+        answer.problem(400, "batch-invalid");
+    }
+    for settings in [nested("[", "]", 10_000), nested("{\"max_age\":", "}", 5_000)] {
+        server.put("/topics/t", settings).await.problem(400, "config-invalid");
+    }
+    assert_eq!(server.told("t").await.len(), 6, "nothing that was refused is there");
     server.shutdown().await;
 }
 

@@ -51,6 +51,17 @@ async fn a_batch_with_a_bad_line_publishes_nothing_and_names_the_line() {
 }
 
 #[tokio::test]
+async fn a_line_that_is_no_object_is_a_bad_one() {
+    let server = TestServer::start().await;
+    for line in ["[1]", "[1,null,null,null]", "1", "null", "\"a\""] {
+        batch(&server, "/topics/t", line).await.problem(400, "batch-invalid");
+    }
+    server.put("/topics/t", "[null,null,null,null]").await.problem(400, "config-invalid");
+    server.get("/topics/t?info").await.problem(404, "topic-not-found");
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_batch_may_end_the_topic() {
     let server = TestServer::start().await;
     let answer = batch(&server, "/topics/t?end", "{\"data\":1}\n").await.ok(201);

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::super::{Code, Problem};
+use super::super::{Code, JsonObject, Problem};
 use super::request::{parse_event_type, parse_key};
 
 /// One line of a batch.
@@ -92,14 +92,15 @@ fn parse_line(line: &[u8], rules: &BatchRules<'_>) -> Result<NewMessage, Problem
             format_args!("the byte at position {} is not UTF-8", error.valid_up_to()),
         )
     })?;
-    let line: BatchLine<'_> = serde_json::from_str(line).map_err(|error| {
-        Problem::new(
-            Code::JsonInvalid,
-            format_args!(
-                "it must be an object such as {{\"data\":…,\"type\":…,\"key\":…}}: {error}"
-            ),
-        )
-    })?;
+    let JsonObject(line): JsonObject<BatchLine<'_>> =
+        serde_json::from_str(line).map_err(|error| {
+            Problem::new(
+                Code::JsonInvalid,
+                format_args!(
+                    "it must be an object such as {{\"data\":…,\"type\":…,\"key\":…}}: {error}"
+                ),
+            )
+        })?;
     let (format, data) = data(line.data, line.encoding, rules.strings)?;
     if data.len() > rules.event_bytes_max {
         return Err(Problem::new(

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::humane::{format_duration_ms, parse_bytes, parse_duration_ms, rfc3339};
-use super::super::{App, Code, Problem};
+use super::super::{App, Code, JsonObject, Problem};
 
 /// A topic.
 #[derive(Debug, Serialize, ToSchema)]
@@ -154,7 +154,7 @@ impl SettingsRequest {
         if body.trim_ascii().is_empty() {
             return Ok(Config::default());
         }
-        let request: SettingsRequest = serde_json::from_slice(body)
+        let JsonObject(request): JsonObject<SettingsRequest> = serde_json::from_slice(body)
             .map_err(|error| Problem::new(Code::ConfigInvalid, error))?;
         request.into_config()
     }

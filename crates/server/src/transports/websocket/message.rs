@@ -15,7 +15,7 @@ use longwave_core::{
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::http::{Code, Problem, rfc3339};
+use crate::http::{Code, JsonObject, Problem, rfc3339};
 use crate::transports::framing::write_object;
 use crate::transports::problems::selector_problem;
 use crate::transports::read_request;
@@ -72,11 +72,11 @@ pub(super) fn parse(
     home: Option<&TopicName>,
     now: UnixMillis,
 ) -> (Option<Ref>, Result<ClientMessage, Problem>) {
-    let wire: WireMessage<'_> = match serde_json::from_str(text) {
-        Ok(wire) => wire,
+    let wire = match serde_json::from_str::<JsonObject<WireMessage<'_>>>(text) {
+        Ok(JsonObject(wire)) => wire,
         Err(error) => {
-            let reference: Option<WireRef<'_>> = serde_json::from_str(text).ok();
-            let reference = reference.and_then(|wire| Ref::new(wire.reference?).ok());
+            let reference: Option<JsonObject<WireRef<'_>>> = serde_json::from_str(text).ok();
+            let reference = reference.and_then(|JsonObject(wire)| Ref::new(wire.reference?).ok());
             let code = if error.is_data() { Code::WebSocketInvalid } else { Code::JsonInvalid };
             return (reference, Err(Problem::new(code, error)));
         }
@@ -413,6 +413,11 @@ mod tests {
             ("{", Code::JsonInvalid, None),
             (r#"{"op":"publish","ref":1,"data":{]}"#, Code::JsonInvalid, None),
             ("[]", Code::WebSocketInvalid, None),
+            (
+                r#"["ping",1,null,null,null,null,null,null,null,null,null]"#,
+                Code::WebSocketInvalid,
+                None,
+            ),
             (r#"{"ref":1}"#, Code::WebSocketInvalid, Some("1")),
             (r#"{"op":"dance","ref":"a"}"#, Code::WebSocketInvalid, Some("\"a\"")),
             (r#"{"op":"ping","ref":{}}"#, Code::WebSocketInvalid, None),

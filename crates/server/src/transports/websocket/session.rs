@@ -1,22 +1,22 @@
 //! One WebSocket connection: [`Session`].
 //!
-//! One task does everything, and holds no queue: it takes from a subscription only what it writes next, and it reads no
-//! further message while as many publishes as allowed are under way. So a client that stops reading is left with its
-//! lag, and is sent away after [`WRITE_TIMEOUT`]; it comes back with its cursors.
+//! One task does everything, and holds no queue of events: it takes from a subscription only what it writes next, and it
+//! reads no further message while as many publishes as allowed wait. So a client that stops reading is left with its lag,
+//! and is sent away after `websocket_write_timeout_ms`; it comes back with its cursors.
 
 use std::time::Duration;
 
 use axum::extract::ws::{CloseCode, CloseFrame, Message, WebSocket, close_code};
-use futures_util::future::BoxFuture;
-use futures_util::stream::{self, BoxStream, FuturesOrdered};
+use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use longwave_core::{Append, Budget, FeedItem, Outcome, Selector, SelectorSet, TopicName};
+use longwave_core::{Budget, FeedItem, Selector, SelectorSet, TopicName};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_stream::StreamMap;
 use tungstenite::Error as WireError;
 
 use super::message::{self, ClientMessage, Ref, SubscribeOp};
-use crate::http::{App, Code, Phase, Problem, Transport, append_problem};
+use super::publishes::Publishes;
+use crate::http::{App, Code, Phase, Problem, Transport};
 use crate::hub::{Delivery, NextError, Subscribe, SubscribeError, SubscriberKind, Subscription};
 use crate::transports::live::{FAREWELL_SPREAD_MS, retry_time};
 use crate::transports::{count_events, now};
@@ -28,8 +28,7 @@ pub(super) struct Session {
     home: Option<TopicName>,
     /// By the selector that the client asked for; the URL's own subscription has none.
     subscriptions: StreamMap<Option<Selector>, BoxStream<'static, Delivered>>,
-    /// The answers to publishes under way, in the order in which these came; `None` where nobody wants one.
-    publishes: FuturesOrdered<BoxFuture<'static, Option<String>>>,
+    publishes: Publishes,
     last_heard: Instant,
     /// What is to be said before anything else.
     greeting: Vec<Message>,
@@ -46,7 +45,7 @@ enum Delivered {
 enum Turn {
     Received(Option<Result<Message, axum::Error>>),
     Delivered(Option<Selector>, Delivered),
-    Published(Option<String>),
+    Published(Vec<String>),
     Heartbeat,
     Draining,
 }
@@ -62,10 +61,10 @@ enum Over {
 impl Session {
     pub(super) fn new(app: App, home: Option<TopicName>, first: Option<Subscription>) -> Session {
         let mut session = Session {
+            publishes: Publishes::new(app.clone()),
             app,
             home,
             subscriptions: StreamMap::new(),
-            publishes: FuturesOrdered::new(),
             last_heard: Instant::now(),
             greeting: Vec::new(),
         };
@@ -81,7 +80,7 @@ impl Session {
             Err(over) => over,
             Ok(never) => match never {},
         };
-        // Whatever is under way is let go: a publish happens or not, as it does when a connection breaks.
+        // What waits to be published is let go: it happens or not, as it does when a connection breaks.
         drop(self);
         let Over::Close(code, reason) = over else { return };
         let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
@@ -99,37 +98,43 @@ impl Session {
         let mut heartbeats = interval_at(Instant::now() + heartbeat, heartbeat);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut phase = self.app.phase();
-        write(socket, std::mem::take(&mut self.greeting)).await?;
+        let limit = Duration::from_millis(self.app.options().websocket_write_timeout_ms);
+        write(socket, limit, std::mem::take(&mut self.greeting)).await?;
         loop {
             let turn = tokio::select! {
-                message = socket.recv(), if self.publishes.len() < PUBLISHES_MAX => {
+                message = socket.recv(), if self.publishes.has_room() => {
                     Turn::Received(message)
                 }
                 Some((key, delivered)) = self.subscriptions.next() => {
                     Turn::Delivered(key, delivered)
                 }
-                Some(answer) = self.publishes.next() => Turn::Published(answer),
+                answers = self.publishes.next() => Turn::Published(answers),
                 _ = heartbeats.tick() => Turn::Heartbeat,
                 () = phase.wait_for(|phase| *phase >= Phase::Draining).map(drop) => Turn::Draining,
             };
             let answers = match turn {
                 Turn::Received(message) => self.handle_received(message).await?,
                 Turn::Delivered(key, delivered) => self.handle_delivered(key, delivered),
-                Turn::Published(answer) => answer.into_iter().map(text).collect(),
+                Turn::Published(answers) => answers.into_iter().map(text).collect(),
+                Turn::Heartbeat if !self.publishes.has_room() => {
+                    // Whatever the client says is not read just now, so its silence means nothing.
+                    self.last_heard = Instant::now();
+                    vec![ping()]
+                }
                 Turn::Heartbeat
                     if self.last_heard.elapsed() > heartbeat * SILENT_HEARTBEATS_MAX =>
                 {
                     return Err(Over::Gone);
                 }
-                Turn::Heartbeat => vec![Message::Ping(bytes::Bytes::new())],
+                Turn::Heartbeat => vec![ping()],
                 Turn::Draining => {
                     let retry = retry_time(self.app.options(), FAREWELL_SPREAD_MS);
                     let farewell = text(format!("{{\"retry\":{}}}", retry.as_millis()));
-                    write(socket, vec![farewell]).await?;
+                    write(socket, limit, vec![farewell]).await?;
                     return Err(Over::Close(close_code::RESTART, "the server is going down"));
                 }
             };
-            write(socket, answers).await?;
+            write(socket, limit, answers).await?;
         }
     }
 
@@ -160,7 +165,7 @@ impl Session {
             Err(problem) => Err(problem),
             Ok(ClientMessage::Ping) => Ok(vec![message::pong(reference)]),
             Ok(ClientMessage::Publish(append)) => {
-                self.publish(*append, reference.cloned()).map(|()| Vec::new())
+                self.publishes.push(*append, reference.cloned()).map(|()| Vec::new())
             }
             Ok(ClientMessage::Unsubscribe(selector)) => self
                 .unsubscribe(selector)
@@ -169,38 +174,6 @@ impl Session {
         };
         let answers = answers.unwrap_or_else(|problem| vec![message::error(reference, &problem)]);
         answers.into_iter().map(text).collect()
-    }
-
-    /// Puts a publish on its way. The log takes publishes in the order in which they were first polled, and these are
-    /// polled in the order in which they came, so one client's events stand in the log as it sent them.
-    fn publish(&mut self, append: Append, reference: Option<Ref>) -> Result<(), Problem> {
-        let bytes_max = self.app.options().event_bytes_max;
-        let bytes = append.messages.iter().map(|new| new.message.data.len()).max().unwrap_or(0);
-        if bytes > bytes_max {
-            return Err(Problem::new(
-                Code::EventTooLarge,
-                format_args!("the event has {bytes} bytes, and {bytes_max} is the most"),
-            ));
-        }
-        let app = self.app.clone();
-        let answer = async move {
-            let topic = append.topic.clone();
-            match app.log().append(append).await {
-                Ok(appended) => {
-                    if appended.outcome == Outcome::New {
-                        app.metrics().published(appended.count.into());
-                    }
-                    reference.map(|reference| {
-                        message::published(&reference, app.log().epoch(), &topic, &appended)
-                    })
-                }
-                Err(error) => {
-                    Some(message::error(reference.as_ref(), &append_problem(&app, &error)))
-                }
-            }
-        };
-        self.publishes.push_back(answer.boxed());
-        Ok(())
     }
 
     fn unsubscribe(&mut self, selector: Selector) -> Result<(), Problem> {
@@ -289,8 +262,12 @@ fn deliveries(subscription: Subscription) -> BoxStream<'static, Delivered> {
     .boxed()
 }
 
-/// Writes messages, and is done when the kernel has them all.
-async fn write(socket: &mut WebSocket, messages: Vec<Message>) -> Result<(), Over> {
+/// Writes messages, and is done when the kernel has them all. Waits no longer than `limit`.
+async fn write(
+    socket: &mut WebSocket,
+    limit: Duration,
+    messages: Vec<Message>,
+) -> Result<(), Over> {
     if messages.is_empty() {
         return Ok(());
     }
@@ -300,7 +277,7 @@ async fn write(socket: &mut WebSocket, messages: Vec<Message>) -> Result<(), Ove
         }
         socket.flush().await
     };
-    match timeout(WRITE_TIMEOUT, writing).await {
+    match timeout(limit, writing).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(Over::Gone),
     }
@@ -322,6 +299,10 @@ fn over(error: axum::Error) -> Over {
     }
 }
 
+fn ping() -> Message {
+    Message::Ping(bytes::Bytes::new())
+}
+
 fn text(json: String) -> Message {
     Message::Text(json.into())
 }
@@ -330,14 +311,10 @@ const WEBSOCKET: Transport = Transport::Live(SubscriberKind::WebSocket);
 /// The most subscriptions of one connection, that of its URL included. Wildcards and `/events` follow more than that
 /// with one.
 const SUBSCRIPTIONS_MAX: usize = 64;
-/// The most publishes of one connection that are under way at one time.
-const PUBLISHES_MAX: usize = 32;
 /// The most events that are taken from a subscription at once.
 const EVENTS_MAX: usize = 64;
 /// No further event is taken at once behind this many bytes, as events take them in memory.
 const BYTES_MAX: usize = 32 * 1024;
-/// How long a client may leave a batch unread.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a client may take to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client that was not heard from for this many heartbeats is gone: it answers a ping at each.

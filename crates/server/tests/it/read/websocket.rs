@@ -1,5 +1,7 @@
 //! WebSocket over HTTP/1.1, by a client that is not ours.
 
+mod bad_input;
+
 use futures_util::{SinkExt, StreamExt};
 use longwave_core::Seq;
 use serde_json::{Value, json};
@@ -21,6 +23,15 @@ impl TestServer {
         let (socket, response) = tokio_tungstenite::connect_async(url).await.unwrap();
         assert_eq!(response.status(), 101);
         Chat { socket }
+    }
+
+    /// How many WebSocket subscriptions there are, as the metrics tell.
+    async fn websockets(&self) -> u64 {
+        let mut wire = self.get("/metrics", &[]).await;
+        let head = wire.head().await;
+        let metrics = wire.whole_body(&head).await;
+        let name = "longwave_subscribers{transport=\"websocket\"} ";
+        metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()
     }
 
     /// The status and the problem that a handshake with these headers gets.
@@ -308,6 +319,41 @@ async fn a_client_is_pinged_and_one_that_never_answers_is_let_go() {
     // From here on this client reads nothing, so it answers nothing.
     server.publish("a", "one").await;
     server.until_subscribers("a", 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_write_waiting_too_long_is_dropped_and_comes_back_with_its_cursor() {
+    let server = TestServer::with(|http| {
+        http.websocket_write_timeout_ms = 100;
+        // So long that silence can't be the reason.
+        http.heartbeat_ms = 3_600_000;
+    })
+    .await;
+    let mut stalled = server.chat("/topics/a").await;
+    let mut busy = server.chat("/topics/a").await;
+    let first = server.publish("a", "one").await;
+    assert_eq!(busy.hear().await["id"], *first);
+    assert_eq!(server.websockets().await, 2);
+    let data = "x".repeat(64 * 1024);
+    let mut ids = vec![first];
+    // Until the buffers between the two sockets are full, and then for as long as the server waits for room.
+    while server.websockets().await > 1 {
+        ids.push(server.publish("a", &data).await);
+        assert_eq!(busy.hear().await["id"], *ids[ids.len() - 1]);
+    }
+    server.until_subscribers("a", 1).await;
+    let mut got = Vec::new();
+    while let Some(Ok(Message::Text(text))) = hang_limit(stalled.socket.next()).await {
+        got.push(serde_json::from_str::<Value>(&text).unwrap()["id"].as_str().unwrap().to_owned());
+    }
+    assert!(got.len() < ids.len(), "dropped, with {} of {}", got.len(), ids.len());
+    let mut back = server.chat(&format!("/topics/a?after={}", got[got.len() - 1])).await;
+    while got.len() < ids.len() {
+        got.push(back.hear().await["id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(got, ids);
+    ids.push(server.publish("a", "live").await);
+    assert_eq!(busy.hear().await["id"], *ids[ids.len() - 1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! A log that fails on demand: [`FaultyLog`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use longwave_core::{Append, Appended, Config, Epoch, Seq, TopicInfo, TopicName};
@@ -17,6 +17,7 @@ pub(crate) struct FaultyLog {
     /// Appends that may pass; all may while it was never closed to them.
     gate: Semaphore,
     appends: AtomicU64,
+    unruly: AtomicBool,
 }
 
 impl FaultyLog {
@@ -26,6 +27,7 @@ impl FaultyLog {
             fault: Mutex::new(None),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             appends: AtomicU64::new(0),
+            unruly: AtomicBool::new(false),
         })
     }
 
@@ -44,6 +46,11 @@ impl FaultyLog {
         self.gate.add_permits(Semaphore::MAX_PERMITS - self.gate.available_permits());
     }
 
+    /// From now on, of appends that are under way together, later ones overtake earlier ones.
+    pub(crate) fn overtake(&self) {
+        self.unruly.store(true, Ordering::SeqCst);
+    }
+
     /// How many appends were asked for.
     pub(crate) fn appends(&self) -> u64 {
         self.appends.load(Ordering::SeqCst)
@@ -60,8 +67,13 @@ impl Log for FaultyLog {
     }
 
     fn append(&self, append: Append) -> LogFuture<'_, Result<Appended, AppendError>> {
-        self.appends.fetch_add(1, Ordering::SeqCst);
+        let count = self.appends.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
+            if self.unruly.load(Ordering::SeqCst) {
+                for _ in 0..DELAY_MAX - count % DELAY_MAX {
+                    tokio::task::yield_now().await;
+                }
+            }
             let permit = self.gate.acquire().await.unwrap();
             let fault = self.fault.lock().unwrap().clone();
             let result = match fault {
@@ -118,3 +130,6 @@ impl Log for FaultyLog {
         self.log.close()
     }
 }
+
+/// How many turns an unruly log delays an append at most.
+const DELAY_MAX: u64 = 8;

@@ -209,7 +209,6 @@ pub(crate) fn run(mut command: Command, input: &[u8]) -> Done {
     }
 }
 
-#[expect(clippy::zombie_processes, reason = "whoever gets the process waits for it")]
 fn spawn(dir: &Path, port: u16, flags: &[String]) -> (Child, SocketAddr, String) {
     let listen = format!("127.0.0.1:{port}");
     let mut command = longwave(&["serve", "--listen", &listen, "--data", "data"]);
