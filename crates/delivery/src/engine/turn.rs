@@ -1,0 +1,174 @@
+//! How a subscriber that is behind catches up: [`Engine::take_turn`].
+//!
+//! It is given what its feed has, the tail's events or a page of the log, until its socket is full, its share is used
+//! up, or it has all and is live. What the socket did not take, the feed takes back: while a socket is full nothing is
+//! held for it but how far it got.
+
+use longwave_core::{Budget, FeedItem, Seq, Step};
+
+use crate::framing::Framing;
+use crate::socket::{Sent, Wire};
+
+use super::reads::Reader;
+use super::scratch::{Piece, Scratch};
+use super::subscriber::{Behind, Condition, Partial};
+use super::{Engine, Key, LastWords};
+
+impl<S: Wire, F: Framing> Engine<S, F> {
+    /// Gives the one who has waited longest its share.
+    pub(crate) fn take_turn(&mut self) {
+        let Some(Reader { key, arrival }) = self.ready.pop_front() else { return };
+        let is_same = self
+            .subscribers
+            .get(key)
+            .is_some_and(|s| s.arrival == arrival && s.condition == Condition::Ready);
+        if !is_same {
+            return;
+        }
+        let mut share = TURN_BYTES;
+        while let Next::More(bytes) = self.step(key) {
+            if bytes >= share {
+                self.ready.push_back(Reader { key, arrival });
+                return;
+            }
+            share -= bytes;
+        }
+    }
+
+    fn step(&mut self, key: Key) -> Next {
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return Next::Other };
+        let Some(behind) = subscriber.behind.as_deref_mut() else { return Next::Other };
+        if !behind.words.is_empty() {
+            let sent = subscriber.socket.send(&behind.words);
+            let bytes = behind.words.len();
+            match sent {
+                Sent::All => behind.words = Vec::new(),
+                Sent::Part(sent) => drop(behind.words.drain(..sent)),
+                Sent::Gone => {}
+            }
+            return self.settle(key, sent, bytes);
+        }
+        if behind.last_words == LastWords::Said {
+            self.leave(key);
+            return Next::Other;
+        }
+        let Some(line) = self.lines.get(subscriber.line) else { return Next::Other };
+        match self.board.poll(line.channel, &mut behind.feed, TURN_BUDGET) {
+            Ok(Step::Deliver(items)) => self.deliver(key, &items),
+            Ok(Step::ReadLog(from)) => {
+                subscriber.condition = Condition::Reading;
+                let reader = Reader { key, arrival: subscriber.arrival };
+                self.reads.want(line, from, reader);
+                Next::Other
+            }
+            // The rest of an event is owed, and the event is not there any more.
+            Ok(Step::Wait | Step::Ended) if behind.partial.is_some() => {
+                self.remove(key);
+                Next::Other
+            }
+            Ok(Step::Wait) => {
+                self.go_live(key);
+                Next::Other
+            }
+            Ok(Step::Ended) => {
+                line.framing.write_finish(&mut behind.words);
+                behind.last_words = LastWords::Said;
+                Next::More(0)
+            }
+            // The phase changes with the next mail, and then all are told.
+            Err(_) => Next::Other,
+        }
+    }
+
+    /// Sends items, and has the feed take back what there was no room for.
+    fn deliver(&mut self, key: Key, items: &[FeedItem]) -> Next {
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return Next::Other };
+        let Some(line) = self.lines.get(subscriber.line) else { return Next::Other };
+        let Some(behind) = subscriber.behind.as_deref_mut() else { return Next::Other };
+        self.scratch.clear();
+        for item in items {
+            line.framing.write_item(&mut self.scratch.bytes, item);
+            self.scratch.mark(match item {
+                FeedItem::Event(event) => Piece::Event(event.seq),
+                FeedItem::Gap(gap) => Piece::Gap(gap.resumed.seq),
+            });
+        }
+        let begin = match (behind.partial.take(), self.scratch.marks.first()) {
+            (None, _) => 0,
+            (Some(partial), Some(first)) if first.is_rest_of(partial) => partial.bytes,
+            _ => {
+                // The rest of an event is owed, and something else has taken its place.
+                self.remove(key);
+                return Next::Other;
+            }
+        };
+        let bytes = self.scratch.bytes.get(begin..).unwrap_or_default();
+        let sent = subscriber.socket.send(bytes);
+        let bytes = bytes.len();
+        let whole = match sent {
+            Sent::All => self.scratch.marks.len(),
+            Sent::Part(sent) => take_back(behind, &self.scratch, begin + sent),
+            Sent::Gone => 0,
+        };
+        let events = items.iter().take(whole).filter(|item| matches!(item, FeedItem::Event(_)));
+        if let Some(delivered) = self.delivered.get_mut(line.kind as usize) {
+            *delivered += events.count() as u64;
+        }
+        self.settle(key, sent, bytes)
+    }
+
+    fn settle(&mut self, key: Key, sent: Sent, bytes: usize) -> Next {
+        match sent {
+            Sent::All => return Next::More(bytes),
+            Sent::Part(_) => self.block(key),
+            Sent::Gone => self.remove(key),
+        }
+        Next::Other
+    }
+
+    /// Puts one who has all among its line's live subscribers.
+    fn go_live(&mut self, key: Key) {
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return };
+        let Some(line) = self.lines.get_mut(subscriber.line) else { return };
+        let Some(behind) = &subscriber.behind else { return };
+        subscriber.cursor = behind.feed.cursor().seq;
+        let Some(seat) = line.sit_down(key, subscriber.cursor) else { return };
+        subscriber.seat = seat;
+        subscriber.condition = Condition::Live;
+        if behind.feed.is_only_a_cursor() {
+            subscriber.behind = None;
+        }
+    }
+}
+
+/// What comes after a step.
+enum Next {
+    /// So many bytes were sent, and the turn goes on.
+    More(usize),
+    /// The turn of another.
+    Other,
+}
+
+/// Has a feed take back all but the first `position` bytes of a batch, and says how many pieces are whole.
+fn take_back(behind: &mut Behind, scratch: &Scratch, position: usize) -> usize {
+    let reached = scratch.reached(position);
+    let Some(next) = scratch.marks.get(reached.whole) else { return reached.whole };
+    match next.piece {
+        Piece::Event(seq) => {
+            behind.feed.rewind(Seq(seq.0.saturating_sub(1)));
+            behind.partial = (reached.bytes > 0).then_some(Partial { seq, bytes: reached.bytes });
+        }
+        // A gap is short, and told once, so it is kept.
+        Piece::Gap(resumed) => {
+            behind.feed.rewind(resumed);
+            let rest = scratch.bytes.get(position..next.end).unwrap_or_default();
+            behind.words.extend_from_slice(rest);
+        }
+    }
+    reached.whole
+}
+
+/// What one step sends at most; the first item in any case.
+const TURN_BUDGET: Budget = Budget { events_max: 256, bytes_max: 64 << 10 };
+/// How much one turn sends before others have theirs.
+const TURN_BYTES: usize = 128 << 10;
