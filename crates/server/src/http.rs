@@ -33,3 +33,5 @@ pub(crate) use humane::{parse_duration_ms, rfc3339};
 pub(crate) use json_object::JsonObject;
 pub(crate) use publish::append_problem;
 pub(crate) use router::router;
+#[cfg(test)]
+pub(crate) use router::with_middleware;

@@ -5,7 +5,10 @@
 mod accept;
 mod connection;
 mod last_words;
+mod preface;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::http::{App, HttpOptions, Phase, router};
 
-use self::accept::Acceptor;
+use self::accept::{Acceptor, listen};
 use self::connection::ConnectionRules;
 
 /// Where a server listens, and its limits.
@@ -54,7 +57,7 @@ impl Server {
     ) -> io::Result<Server> {
         let mut listeners = Vec::with_capacity(options.listen.len());
         for addr in &options.listen {
-            listeners.push(bind(*addr).await?);
+            listeners.push(bind(*addr)?);
         }
         let local_addrs =
             listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
@@ -104,8 +107,7 @@ impl Server {
     }
 }
 
-async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(addr)
-        .await
+fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+    listen(addr)
         .map_err(|error| io::Error::new(error.kind(), format!("can't listen on {addr}: {error}")))
 }

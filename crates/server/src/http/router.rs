@@ -15,7 +15,12 @@ pub(crate) fn router(app: App) -> Router {
     for (path, methods) in routes() {
         router = router.route(path, methods);
     }
-    router
+    with_middleware(router, app)
+}
+
+/// These routes with what all routes have around them.
+pub(crate) fn with_middleware(routes: Router<App>, app: App) -> Router {
+    routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(origin::cors(&app.options().origins))

@@ -2,9 +2,10 @@
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// A handle of a connection. Hyper gets one and drops it when it is through; the other one can still say goodbye.
+use crate::takeover::AwaitedTakeover;
+
+/// A handle of a connection. Hyper gets some and drops them when it is through; another one can still say goodbye.
 #[derive(Clone)]
 pub(super) struct Socket {
     shared: Arc<Shared>,
@@ -23,10 +26,20 @@ struct Shared {
     stream: TcpStream,
     /// Bytes came in since something was last sent: a request was begun.
     read_since_write: AtomicBool,
-    /// How many bytes ever came in.
-    bytes_read: AtomicU64,
+    /// Hyper flushed since it last wrote and since `departure` was set. It flushes a socket only once it has nothing
+    /// left of its own to write.
+    flushed: AtomicBool,
+    departure: Mutex<Option<Departure>>,
     /// Counts the connection for as long as it is open, in whatever task it ends up.
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
+}
+
+/// Why a connection is to leave the part of hyper that serves HTTP/1.1.
+pub(super) enum Departure {
+    /// The peer speaks HTTP/2. This was read of it.
+    Http2 { read: Vec<u8> },
+    /// A handler wants the socket.
+    Takeover(AwaitedTakeover),
 }
 
 /// What a peer may still be sending when its connection is to be closed.
@@ -40,22 +53,17 @@ pub(super) enum Rest {
 
 impl Socket {
     pub(super) fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Socket {
-        let options = SockRef::from(&stream);
-        let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(KEEPALIVE_PROBES_MAX);
-        // Refused only on a connection that is already broken, which the first read tells.
-        drop(options.set_tcp_nodelay(true));
-        drop(options.set_tcp_keepalive(&keepalive));
-        #[cfg(target_os = "linux")]
-        drop(options.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT)));
+        // On Linux it has them from the socket that listened. A failure means that the connection is broken already,
+        // which the first read tells.
+        #[cfg(not(target_os = "linux"))]
+        drop(set_options(&stream));
         Socket {
             shared: Arc::new(Shared {
                 stream,
                 read_since_write: AtomicBool::new(false),
-                bytes_read: AtomicU64::new(0),
-                _permit: permit,
+                flushed: AtomicBool::new(true),
+                departure: Mutex::new(None),
+                permit,
             }),
         }
     }
@@ -65,9 +73,28 @@ impl Socket {
         self.shared.read_since_write.load(Ordering::Relaxed)
     }
 
-    /// How many bytes the peer ever sent.
-    pub(super) fn bytes_read(&self) -> u64 {
-        self.shared.bytes_read.load(Ordering::Relaxed)
+    /// Asks whoever drives HTTP/1.1 on this socket to give it up.
+    pub(super) fn depart(&self, departure: Departure) {
+        self.shared.flushed.store(false, Ordering::Relaxed);
+        *self.departing() = Some(departure);
+    }
+
+    /// What was asked for, once nothing would be lost by it.
+    pub(super) fn due_departure(&self) -> Option<Departure> {
+        let mut departing = self.departing();
+        match *departing {
+            Some(Departure::Takeover(_)) if !self.shared.flushed.load(Ordering::Relaxed) => None,
+            _ => departing.take(),
+        }
+    }
+
+    fn departing(&self) -> MutexGuard<'_, Option<Departure>> {
+        self.shared.departure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bare connection and what counts it; `None` while another handle is in use.
+    pub(super) fn into_parts(self) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+        Arc::into_inner(self.shared).map(|shared| (shared.stream, shared.permit))
     }
 
     /// Sends `last_words` if there is room for it, then closes in a way that lets the peer read it.
@@ -85,6 +112,25 @@ impl Socket {
         // Closing over unread input resets the connection, and the peer may lose what it was sent last.
         drop(tokio::time::timeout(LINGER, discard_input(&shared.stream)).await);
     }
+}
+
+/// Sets what a connection needs: small writes leave at once, and the kernel looks after peers that vanish.
+///
+/// On Linux, what is set on a socket before it listens holds for all connections that it accepts.
+///
+/// # Errors
+/// That of the option that was refused.
+pub(super) fn set_options<S: AsFd>(socket: &S) -> io::Result<()> {
+    let options = SockRef::from(socket);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES_MAX);
+    options.set_tcp_nodelay(true)?;
+    options.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    options.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))?;
+    Ok(())
 }
 
 async fn discard_input(stream: &TcpStream) -> io::Result<()> {
@@ -112,9 +158,8 @@ impl AsyncRead for Socket {
             ready!(self.shared.stream.poll_read_ready(cx))?;
             match self.shared.stream.try_read_buf(buf) {
                 Ok(0) => return Poll::Ready(Ok(())),
-                Ok(bytes) => {
+                Ok(_) => {
                     self.shared.read_since_write.store(true, Ordering::Relaxed);
-                    self.shared.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -146,6 +191,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shared.flushed.store(true, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 
@@ -160,6 +206,7 @@ impl Socket {
         cx: &mut Context<'_>,
         send: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        self.shared.flushed.store(false, Ordering::Relaxed);
         loop {
             ready!(self.shared.stream.poll_write_ready(cx))?;
             match send(&self.shared.stream) {
@@ -189,19 +236,20 @@ const LINGER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
     use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::server::accept::listen;
 
     #[tokio::test]
     async fn the_kernel_looks_after_peers_that_vanish() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let socket = Socket::new(stream, permit);
         let options = SockRef::from(&socket.shared.stream);
+        assert!(options.tcp_nodelay().unwrap());
         assert!(options.keepalive().unwrap());
         assert_eq!(options.tcp_keepalive_time().unwrap(), KEEPALIVE);
         assert_eq!(options.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
