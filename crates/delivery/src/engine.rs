@@ -9,8 +9,8 @@
 //!   when the socket has room (`turn.rs`);
 //! - **leaving**: all was said, and it is waited for a moment that the peer hangs up.
 //!
-//! Nothing is ever queued for a subscriber. What a socket did not take is forgotten, but for how far it got, and made
-//! again when there is room.
+//! Nothing is ever queued for a subscriber. What a socket did not take is forgotten, but for the one event that it has
+//! a part of, and made again when there is room.
 
 mod lines;
 mod pass;
@@ -348,7 +348,7 @@ impl<S: Wire, F: Framing> Engine<S, F> {
         let out = &mut self.scratch.bytes;
         let mut last_words = LastWords::Farewell;
         if let Some(behind) = &subscriber.behind {
-            if behind.partial.is_some() {
+            if behind.rest.is_some() {
                 return;
             }
             out.extend_from_slice(&behind.words);

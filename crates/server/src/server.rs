@@ -64,7 +64,7 @@ impl Server {
         let connections_max = u32::try_from(options.http.connections_max).unwrap_or(u32::MAX);
         let connections = Arc::new(Semaphore::new(connections_max as usize));
         let rules = Arc::new(ConnectionRules::new(&options.http));
-        let app = App::new(log, commits, options.http, &local_addrs);
+        let app = App::new(log, commits, options.http, &local_addrs)?;
         let router = router(app.clone());
         let acceptors = listeners
             .into_iter()

@@ -36,7 +36,6 @@ pub(crate) struct TakeoverOffer(());
 
 /// A socket that HTTP has no more to do with.
 #[derive(Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "read by the delivery engine, which comes next"))]
 pub(crate) struct TakenSocket {
     /// Non-blocking, and registered nowhere. All that was answered before was written to it, in full.
     ///
@@ -52,7 +51,6 @@ pub(crate) struct TakenSocket {
 impl Takeover {
     /// Calls `receive` with the socket of the connection that made the offer. It runs in the connection's task, so it
     /// must not block.
-    #[cfg_attr(not(test), expect(dead_code, reason = "called by the transports, which come next"))]
     pub(crate) fn new(
         _offer: TakeoverOffer,
         receive: impl FnOnce(TakenSocket) + Send + 'static,

@@ -3,6 +3,8 @@
 //! Each event is encoded once. In most passes every subscriber takes all of it with one call to the kernel, and nothing
 //! else happens to it but that its cursor moves.
 
+use std::sync::Arc;
+
 use longwave_core::{Budget, Epoch, FeedItem, Payload, Seq};
 
 use crate::board::TailFound;
@@ -10,8 +12,8 @@ use crate::framing::Framing;
 use crate::socket::{Sent, Wire};
 
 use super::lines::{Line, LineKey};
-use super::scratch::{Piece, Scratch};
-use super::subscriber::{Behind, Condition, Partial, Subscriber};
+use super::scratch::Scratch;
+use super::subscriber::{Behind, Condition, Rest, Subscriber};
 use super::{Engine, Key};
 
 impl<S: Wire, F: Framing> Engine<S, F> {
@@ -100,7 +102,7 @@ impl<S: Wire, F: Framing> Engine<S, F> {
                 let item = FeedItem::Event(event);
                 line.framing.write_item(&mut self.scratch.bytes, &item);
                 let FeedItem::Event(event) = item else { continue };
-                self.scratch.mark(Piece::Event(event.seq));
+                self.scratch.mark(event.seq);
                 self.scratch.events.push(event);
             } else {
                 self.scratch.events.push(event);
@@ -143,15 +145,20 @@ fn deliver<S: Wire, F: Framing>(
             let reached = scratch.reached(begin + sent);
             *pieces += (reached.whole - known) as u64;
             // Whatever lies in front of the first event that is not whole was sent, or is hidden.
-            let next = scratch.marks.get(reached.whole).map_or(line.tip, |mark| mark.seq());
-            subscriber.cursor = subscriber.cursor.max(Seq(next.0.saturating_sub(1)));
-            let got = scratch.events.partition_point(|event| event.seq < next);
-            let behind = subscriber
-                .behind
-                .get_or_insert_with(|| Box::new(Behind::at(line.feed(epoch, subscriber.cursor))));
+            let next = scratch.marks.get(reached.whole).map_or(line.tip, |mark| mark.seq);
+            let mut got = scratch.events.partition_point(|event| event.seq < next);
+            let mut through = Seq(next.0.saturating_sub(1));
+            let mut rest = None;
+            if let (Some(event), 1..) = (scratch.events.get(got), reached.bytes) {
+                rest = Some(Rest { event: Arc::clone(event), sent: reached.bytes });
+                got += 1;
+                through = next;
+            }
+            subscriber.cursor = subscriber.cursor.max(through);
+            let feed = || Box::new(Behind::at(line.feed(epoch, subscriber.cursor)));
+            let behind = subscriber.behind.get_or_insert_with(feed);
             behind.feed.handle_delivered(scratch.events.get(..got).unwrap_or_default());
-            behind.partial =
-                (reached.bytes > 0).then_some(Partial { seq: next, bytes: reached.bytes });
+            behind.rest = rest;
         }
         Sent::Gone => {}
     }
@@ -161,8 +168,8 @@ fn deliver<S: Wire, F: Framing>(
 /// How many pieces of the batch lie at or before `cursor`: none, but for who came while it was on its way.
 fn known(scratch: &Scratch, cursor: Seq) -> usize {
     match scratch.marks.first() {
-        Some(first) if first.seq() <= cursor => {
-            scratch.marks.partition_point(|mark| mark.seq() <= cursor)
+        Some(first) if first.seq <= cursor => {
+            scratch.marks.partition_point(|mark| mark.seq <= cursor)
         }
         _ => 0,
     }

@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use longwave_core::{Event, Seq};
 
-use super::subscriber::Partial;
-
 /// Bytes that are about to be sent, and where each piece of them ends.
 pub(super) struct Scratch {
     pub(super) bytes: Vec<u8>,
@@ -19,30 +17,8 @@ pub(super) struct Scratch {
 pub(super) struct Mark {
     /// Up to where the piece is in [`Scratch::bytes`].
     pub(super) end: usize,
-    pub(super) piece: Piece,
-}
-
-/// What a piece is.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Piece {
-    /// The event at this position.
-    Event(Seq),
-    /// A gap behind which the stream goes on from here.
-    Gap(Seq),
-}
-
-impl Mark {
-    /// The position behind which the reader is, once it has the piece.
-    pub(super) fn seq(&self) -> Seq {
-        match self.piece {
-            Piece::Event(seq) | Piece::Gap(seq) => seq,
-        }
-    }
-
-    /// Whether the piece, which ends here and begins at zero, is the one that was begun.
-    pub(super) fn is_rest_of(&self, partial: Partial) -> bool {
-        matches!(self.piece, Piece::Event(seq) if seq == partial.seq) && partial.bytes < self.end
-    }
+    /// Where the reader is once it has the piece.
+    pub(super) seq: Seq,
 }
 
 /// How far a send got.
@@ -75,8 +51,8 @@ impl Scratch {
     }
 
     /// Ends a piece where the bytes end.
-    pub(super) fn mark(&mut self, piece: Piece) {
-        self.marks.push(Mark { end: self.bytes.len(), piece });
+    pub(super) fn mark(&mut self, seq: Seq) {
+        self.marks.push(Mark { end: self.bytes.len(), seq });
     }
 
     /// Where the piece of this number begins.

@@ -1,6 +1,8 @@
 //! One subscriber: [`Subscriber`], and what it is while it is behind, [`Behind`].
 
-use longwave_core::{Feed, Seq};
+use std::sync::Arc;
+
+use longwave_core::{Event, Feed, Seq};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::board::Place;
@@ -49,23 +51,25 @@ pub(super) struct Behind {
     pub(super) feed: Feed,
     /// What is to be sent before the next item: words of the server's own, a few hundred bytes at most.
     pub(super) words: Vec<u8>,
-    /// How much of the next item was sent already.
-    pub(super) partial: Option<Partial>,
+    /// The event of which a part was sent, and the feed is already behind.
+    pub(super) rest: Option<Rest>,
     pub(super) last_words: LastWords,
 }
 
-/// The beginning of an event that was sent, and whose rest was not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Partial {
-    pub(super) seq: Seq,
-    /// More than none, and less than all of it.
-    pub(super) bytes: usize,
+/// The rest of an event that is owed.
+///
+/// The event is held, so that it can be had even if the log and the tail lose it: one event is all that a subscriber
+/// whose socket is full holds, and others that are stuck in it hold the same. Its bytes are made again.
+pub(super) struct Rest {
+    pub(super) event: Arc<Event>,
+    /// How many bytes of it were sent; not all.
+    pub(super) sent: usize,
 }
 
 impl Behind {
     /// One that has just come.
     pub(super) fn arriving(feed: Feed, opening: Vec<u8>) -> Behind {
-        Behind { feed, words: opening, partial: None, last_words: LastWords::Farewell }
+        Behind { feed, words: opening, rest: None, last_words: LastWords::Farewell }
     }
 
     /// One that was live.

@@ -2,16 +2,17 @@
 //!
 //! It is given what its feed has, the tail's events or a page of the log, until its socket is full, its share is used
 //! up, or it has all and is live. What the socket did not take, the feed takes back: while a socket is full nothing is
-//! held for it but how far it got.
+//! held for it but the event that it has a part of.
 
-use longwave_core::{Budget, FeedItem, Seq, Step};
+use std::sync::Arc;
+
+use longwave_core::{Budget, Event, FeedItem, Seq, Step};
 
 use crate::framing::Framing;
 use crate::socket::{Sent, Wire};
 
 use super::reads::Reader;
-use super::scratch::{Piece, Scratch};
-use super::subscriber::{Behind, Condition, Partial};
+use super::subscriber::{Behind, Condition, Rest};
 use super::{Engine, Key, LastWords};
 
 impl<S: Wire, F: Framing> Engine<S, F> {
@@ -37,6 +38,7 @@ impl<S: Wire, F: Framing> Engine<S, F> {
 
     fn step(&mut self, key: Key) -> Next {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return Next::Other };
+        let Some(line) = self.lines.get(subscriber.line) else { return Next::Other };
         let Some(behind) = subscriber.behind.as_deref_mut() else { return Next::Other };
         if !behind.words.is_empty() {
             let sent = subscriber.socket.send(&behind.words);
@@ -48,22 +50,19 @@ impl<S: Wire, F: Framing> Engine<S, F> {
             }
             return self.settle(key, sent, bytes);
         }
+        if behind.rest.is_some() {
+            return self.send_rest(key);
+        }
         if behind.last_words == LastWords::Said {
             self.leave(key);
             return Next::Other;
         }
-        let Some(line) = self.lines.get(subscriber.line) else { return Next::Other };
         match self.board.poll(line.channel, &mut behind.feed, TURN_BUDGET) {
-            Ok(Step::Deliver(items)) => self.deliver(key, &items),
+            Ok(Step::Deliver(items)) => self.send_items(key, &items),
             Ok(Step::ReadLog(from)) => {
                 subscriber.condition = Condition::Reading;
                 let reader = Reader { key, arrival: subscriber.arrival };
                 self.reads.want(line, from, reader);
-                Next::Other
-            }
-            // The rest of an event is owed, and the event is not there any more.
-            Ok(Step::Wait | Step::Ended) if behind.partial.is_some() => {
-                self.remove(key);
                 Next::Other
             }
             Ok(Step::Wait) => {
@@ -80,8 +79,33 @@ impl<S: Wire, F: Framing> Engine<S, F> {
         }
     }
 
+    /// Sends what is owed of an event.
+    fn send_rest(&mut self, key: Key) -> Next {
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return Next::Other };
+        let Some(line) = self.lines.get(subscriber.line) else { return Next::Other };
+        let Some(behind) = subscriber.behind.as_deref_mut() else { return Next::Other };
+        let Some(rest) = &mut behind.rest else { return Next::Other };
+        self.scratch.clear();
+        let item = FeedItem::Event(Arc::clone(&rest.event));
+        line.framing.write_item(&mut self.scratch.bytes, &item);
+        let bytes = self.scratch.bytes.get(rest.sent..).unwrap_or_default();
+        let sent = subscriber.socket.send(bytes);
+        let bytes = bytes.len();
+        match sent {
+            Sent::All => {
+                behind.rest = None;
+                if let Some(delivered) = self.delivered.get_mut(line.kind as usize) {
+                    *delivered += 1;
+                }
+            }
+            Sent::Part(sent) => rest.sent += sent,
+            Sent::Gone => {}
+        }
+        self.settle(key, sent, bytes)
+    }
+
     /// Sends items, and has the feed take back what there was no room for.
-    fn deliver(&mut self, key: Key, items: &[FeedItem]) -> Next {
+    fn send_items(&mut self, key: Key, items: &[FeedItem]) -> Next {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return Next::Other };
         let Some(line) = self.lines.get(subscriber.line) else { return Next::Other };
         let Some(behind) = subscriber.behind.as_deref_mut() else { return Next::Other };
@@ -89,31 +113,35 @@ impl<S: Wire, F: Framing> Engine<S, F> {
         for item in items {
             line.framing.write_item(&mut self.scratch.bytes, item);
             self.scratch.mark(match item {
-                FeedItem::Event(event) => Piece::Event(event.seq),
-                FeedItem::Gap(gap) => Piece::Gap(gap.resumed.seq),
+                FeedItem::Event(event) => event.seq,
+                FeedItem::Gap(gap) => gap.resumed.seq,
             });
         }
-        let begin = match (behind.partial.take(), self.scratch.marks.first()) {
-            (None, _) => 0,
-            (Some(partial), Some(first)) if first.is_rest_of(partial) => partial.bytes,
-            _ => {
-                // The rest of an event is owed, and something else has taken its place.
-                self.remove(key);
-                return Next::Other;
-            }
-        };
-        let bytes = self.scratch.bytes.get(begin..).unwrap_or_default();
-        let sent = subscriber.socket.send(bytes);
-        let bytes = bytes.len();
+        let sent = subscriber.socket.send(&self.scratch.bytes);
         let whole = match sent {
-            Sent::All => self.scratch.marks.len(),
-            Sent::Part(sent) => take_back(behind, &self.scratch, begin + sent),
+            Sent::All => items.len(),
+            Sent::Part(sent) => {
+                let reached = self.scratch.reached(sent);
+                match items.get(reached.whole) {
+                    Some(FeedItem::Event(event)) => take_back(behind, event, reached.bytes),
+                    // A gap is short, and told once, so it is kept.
+                    Some(FeedItem::Gap(gap)) => {
+                        behind.feed.rewind(gap.resumed.seq);
+                        let end = self.scratch.begin_of(reached.whole + 1);
+                        let words = self.scratch.bytes.get(sent..end).unwrap_or_default();
+                        behind.words.extend_from_slice(words);
+                    }
+                    None => {}
+                }
+                reached.whole
+            }
             Sent::Gone => 0,
         };
         let events = items.iter().take(whole).filter(|item| matches!(item, FeedItem::Event(_)));
         if let Some(delivered) = self.delivered.get_mut(line.kind as usize) {
             *delivered += events.count() as u64;
         }
+        let bytes = self.scratch.bytes.len();
         self.settle(key, sent, bytes)
     }
 
@@ -149,23 +177,14 @@ enum Next {
     Other,
 }
 
-/// Has a feed take back all but the first `position` bytes of a batch, and says how many pieces are whole.
-fn take_back(behind: &mut Behind, scratch: &Scratch, position: usize) -> usize {
-    let reached = scratch.reached(position);
-    let Some(next) = scratch.marks.get(reached.whole) else { return reached.whole };
-    match next.piece {
-        Piece::Event(seq) => {
-            behind.feed.rewind(Seq(seq.0.saturating_sub(1)));
-            behind.partial = (reached.bytes > 0).then_some(Partial { seq, bytes: reached.bytes });
-        }
-        // A gap is short, and told once, so it is kept.
-        Piece::Gap(resumed) => {
-            behind.feed.rewind(resumed);
-            let rest = scratch.bytes.get(position..next.end).unwrap_or_default();
-            behind.words.extend_from_slice(rest);
-        }
+/// Has a feed take back what was delivered from this event on, of which so many bytes were sent.
+fn take_back(behind: &mut Behind, event: &Arc<Event>, sent: usize) {
+    if sent > 0 {
+        behind.feed.rewind(event.seq);
+        behind.rest = Some(Rest { event: Arc::clone(event), sent });
+    } else {
+        behind.feed.rewind(Seq(event.seq.0.saturating_sub(1)));
     }
-    reached.whole
 }
 
 /// What one step sends at most; the first item in any case.

@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::flags::SettingFlags;
 use super::open_files::raise_open_files;
 use super::output::print;
-use crate::config::{LogFormat, LogKind, Settings, Sources};
+use crate::config::{LogFormat, LogKind, Settings, Sources, Threads};
 
 pub(crate) fn run(flags: SettingFlags) -> Result<(), Failure> {
     let sources = Sources::of_process(flags.words);
@@ -126,6 +126,10 @@ fn server_options(settings: &Settings) -> ServerOptions {
         topics_page_max: to_usize(settings.topics_page_max.value),
         websocket_message_bytes_max: to_usize(settings.websocket_message_size.value.0),
         websocket_write_timeout_ms: millis(settings.websocket_write_timeout.value),
+        reactors: match settings.reactors.value {
+            Threads::Auto => HttpOptions::reactors_default(),
+            Threads::Fixed(count) => to_usize(count),
+        },
         connections_max: to_usize(settings.connections.value),
         http2_streams_max: u32::try_from(settings.http2_streams.value).unwrap_or(u32::MAX),
         drain_timeout_ms: millis(settings.drain_timeout.value),

@@ -1,5 +1,6 @@
 //! What every handler gets: [`App`].
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use super::budget::Budget;
 use super::origin::Hosts;
 use super::{HttpOptions, Metrics};
 use crate::hub::Hub;
+use crate::transports::Parking;
 
 /// The server's parts as handlers use them. Cheap to clone.
 #[derive(Clone)]
@@ -22,7 +24,8 @@ struct Parts {
     hub: Hub,
     options: HttpOptions,
     hosts: Hosts,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
+    parking: Parking,
     bodies: Budget,
     phase: watch::Sender<Phase>,
 }
@@ -41,6 +44,9 @@ pub(crate) enum Phase {
 impl App {
     /// An application over a log that was just opened, and its feed. `local_addrs` is where it is reached.
     ///
+    /// # Errors
+    /// Where the system gives no threads for live streams.
+    ///
     /// # Panics
     /// Outside of a Tokio runtime.
     pub(crate) fn new(
@@ -48,17 +54,20 @@ impl App {
         commits: CommitFeed,
         options: HttpOptions,
         local_addrs: &[SocketAddr],
-    ) -> App {
-        App {
+    ) -> io::Result<App> {
+        let hub = Hub::start(log, commits, TailLimits::default());
+        let metrics = Arc::new(Metrics::new());
+        Ok(App {
             parts: Arc::new(Parts {
-                hub: Hub::start(log, commits, TailLimits::default()),
+                parking: Parking::open(&hub, &options, Arc::clone(&metrics))?,
+                hub,
                 hosts: Hosts::new(&options.hosts, local_addrs),
-                metrics: Metrics::new(),
+                metrics,
                 bodies: Budget::new(options.bodies_bytes_max),
                 phase: watch::Sender::new(Phase::Serving),
                 options,
             }),
-        }
+        })
     }
 
     /// Where events are kept.
@@ -71,6 +80,11 @@ impl App {
     #[must_use]
     pub fn hub(&self) -> &Hub {
         &self.parts.hub
+    }
+
+    /// Where the sockets of live streams are.
+    pub(crate) fn parking(&self) -> &Parking {
+        &self.parts.parking
     }
 
     /// The limits and intervals.

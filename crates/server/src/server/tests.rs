@@ -53,7 +53,7 @@ impl Kit {
         let options = HttpOptions::default();
         let mut rules = ConnectionRules::new(&options);
         rules.write_vectored(matches!(writes, Writes::Vectored));
-        let app = App::new(log, commits, options, &[addr]);
+        let app = App::new(log, commits, options, &[addr]).unwrap();
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let (takers, taken) = mpsc::unbounded_channel();
         let routes = Router::new()

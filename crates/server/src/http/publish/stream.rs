@@ -365,7 +365,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_may_be_silent_for_days_and_go_on() {
         let (log, commits) = MemoryLog::open(MemoryOptions::default()).unwrap();
-        let app = App::new(Arc::clone(&log) as _, commits, HttpOptions::default(), &[]);
+        let app = App::new(Arc::clone(&log) as _, commits, HttpOptions::default(), &[]).unwrap();
         let lines = futures_util::stream::unfold(0, |count: u32| async move {
             tokio::time::sleep(Duration::from_secs(count.into()) * 24 * 60 * 60).await;
             (count < 3).then(|| (Ok::<_, std::io::Error>(format!("{count}\n")), count + 1))
