@@ -17,6 +17,8 @@ mod pass;
 mod reads;
 mod scratch;
 mod subscriber;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::collections::VecDeque;
