@@ -83,7 +83,9 @@ pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     #[cfg(target_os = "linux")]
-    set_options(&socket)?;
+    if let Err(error) = set_options(&socket) {
+        tracing::warn!(%error, "connections go without the TCP options that they should have");
+    }
     socket.bind(addr)?;
     socket.listen(BACKLOG)
 }
