@@ -71,7 +71,8 @@ impl Acceptor {
             };
             let (router, rules, phase) =
                 (self.router.clone(), Arc::clone(&self.rules), self.phase.clone());
-            tokio::spawn(serve(stream, permit, router, rules, phase));
+            // On the heap first: to make a task of it, tokio moves it about several times.
+            tokio::spawn(Box::pin(serve(stream, permit, router, rules, phase)));
         }
     }
 }
