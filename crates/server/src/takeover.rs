@@ -39,7 +39,8 @@ pub(crate) struct TakeoverOffer(());
 pub(crate) struct TakenSocket {
     /// Non-blocking, and registered nowhere. All that was answered before was written to it, in full.
     ///
-    /// What the client sent after the request is partly lost, partly still to be read, and answered by nobody.
+    /// What the client sent after the request is partly lost, partly still to be read, and answered by nobody. Closing a
+    /// socket over unread input resets the connection, and the client may lose what it was sent last.
     pub(crate) stream: TcpStream,
     /// Counts the connection. To be held for as long as the socket is open: a server that goes down waits for it.
     pub(crate) permit: OwnedSemaphorePermit,

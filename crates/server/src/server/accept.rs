@@ -71,7 +71,8 @@ impl Acceptor {
             };
             let (router, rules, phase) =
                 (self.router.clone(), Arc::clone(&self.rules), self.phase.clone());
-            tokio::spawn(serve(stream, permit, router, rules, phase));
+            // On the heap first: to make a task of it, tokio moves it about several times.
+            tokio::spawn(Box::pin(serve(stream, permit, router, rules, phase)));
         }
     }
 }
@@ -83,7 +84,9 @@ pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     #[cfg(target_os = "linux")]
-    set_options(&socket)?;
+    if let Err(error) = set_options(&socket) {
+        tracing::warn!(%error, "connections go without the TCP options that they should have");
+    }
     socket.bind(addr)?;
     socket.listen(BACKLOG)
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -156,14 +156,14 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.shared.stream.poll_read_ready(cx))?;
-            match self.shared.stream.try_read_buf(buf) {
-                Ok(0) => return Poll::Ready(Ok(())),
-                Ok(_) => {
-                    self.shared.read_since_write.store(true, Ordering::Relaxed);
+            match self.receive(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => {
+                    if result? > 0 {
+                        self.shared.read_since_write.store(true, Ordering::Relaxed);
+                    }
                     return Poll::Ready(Ok(()));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }
@@ -201,6 +201,27 @@ impl AsyncWrite for Socket {
 }
 
 impl Socket {
+    /// Reads what there is, and knows without asking the kernel again when that was all.
+    fn receive(&self, buf: &mut ReadBuf<'_>) -> io::Result<usize> {
+        let stream = &self.shared.stream;
+        let mut received = 0;
+        // Epoll and kqueue tell of new input only, so a read that left room has emptied the socket. Tokio hears of that
+        // by this error alone, and then forgets that there was input, unless more came since it was asked.
+        let result = stream.try_io(Interest::READABLE, || {
+            let room = buf.remaining();
+            received = stream.try_read_buf(buf)?;
+            if (1..room).contains(&received) {
+                Err(io::ErrorKind::WouldBlock.into())
+            } else {
+                Ok(())
+            }
+        });
+        match result {
+            Err(error) if received == 0 => Err(error),
+            _ => Ok(received),
+        }
+    }
+
     fn poll_send(
         &self,
         cx: &mut Context<'_>,
@@ -236,18 +257,51 @@ const LINGER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::Semaphore;
 
     use super::*;
     use crate::server::accept::listen;
 
-    #[tokio::test]
-    async fn the_kernel_looks_after_peers_that_vanish() {
+    async fn pair() -> (TcpStream, Socket) {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let socket = Socket::new(stream, permit);
+        (peer, Socket::new(stream, permit))
+    }
+
+    #[tokio::test]
+    async fn a_socket_in_other_hands_is_not_given_away() {
+        let (_peer, socket) = pair().await;
+        let other = socket.clone();
+        assert!(socket.into_parts().is_none());
+        assert!(other.into_parts().is_some());
+    }
+
+    #[tokio::test]
+    async fn all_input_is_read_whether_it_fits_the_buffer_or_not() {
+        let (mut peer, mut socket) = pair().await;
+        let mut buffer = [0; 4];
+        for sent in ["ab", "cdefghij", "klmn", "o"] {
+            peer.write_all(sent.as_bytes()).await.unwrap();
+            let mut read = Vec::new();
+            while read.len() < sent.len() {
+                let bytes = socket.read(&mut buffer).await.unwrap();
+                read.extend_from_slice(&buffer[..bytes]);
+            }
+            assert_eq!(read, sent.as_bytes());
+        }
+        peer.write_all(b"end").await.unwrap();
+        drop(peer);
+        let mut read = Vec::new();
+        socket.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"end");
+    }
+
+    #[tokio::test]
+    async fn the_kernel_looks_after_peers_that_vanish() {
+        let (_peer, socket) = pair().await;
         let options = SockRef::from(&socket.shared.stream);
         assert!(options.tcp_nodelay().unwrap());
         assert!(options.keepalive().unwrap());
