@@ -140,7 +140,7 @@ impl Peer {
                 continue;
             }
             let seq = Seq(word.trim_end_matches('\'').parse().unwrap());
-            assert_eq!(word.len() - seq.to_string().len(), seq.0 as usize % 5, "{text:?}");
+            assert_eq!(word.len() - seq.to_string().len(), (seq.0 % 5) as usize, "{text:?}");
             assert!(seq > position, "{seq} twice or out of order in {text:?}");
             position = seq;
             seen.push(seq);

@@ -91,7 +91,7 @@ impl Framing for Plain {
         let text = match item {
             FeedItem::Event(event) => match event.payload {
                 Payload::Message(_) => {
-                    format!("{}{} ", event.seq, "'".repeat(event.seq.0 as usize % 5))
+                    format!("{}{} ", event.seq, "'".repeat((event.seq.0 % 5) as usize))
                 }
                 Payload::End(reason) => format!("{}!{reason} ", event.seq),
             },
@@ -283,7 +283,7 @@ impl World {
         let (after, gap_after) = match request.from {
             ReadFrom::After(after) => (after, Some(after)),
             ReadFrom::Last(count) => {
-                let skipped = kept.clone().count().saturating_sub(count as usize);
+                let skipped = kept.clone().count().saturating_sub(usize::try_from(count).unwrap());
                 (kept.clone().take(skipped).last().map_or(Seq::ZERO, |event| event.seq), None)
             }
             ReadFrom::Since(time) => (Seq(time.0 - 1), Some(Seq(time.0 - 1))),
