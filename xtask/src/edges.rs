@@ -85,6 +85,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("longwave-store", &["longwave-core"]),
     ("longwave-client", &["longwave-sse"]),
     ("longwave", &["longwave-client", "longwave-core", "longwave-sse", "longwave-store"]),
+    ("longwave-bench", &[]),
     ("longwave-e2e", &["longwave-sse"]),
     ("longwave-example-alerts", &["longwave-client"]),
     ("xtask", &[]),
