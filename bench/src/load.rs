@@ -103,11 +103,19 @@ impl Load {
     /// # Errors
     /// Where an event is lost or doubled, a publish refused, or a connection closed.
     pub fn wave(&mut self, in_flight: usize) -> anyhow::Result<()> {
+        self.wave_to(in_flight, 0)
+    }
+
+    /// The same to the topic of this number.
+    ///
+    /// # Errors
+    /// As [`Load::wave`].
+    pub fn wave_to(&mut self, in_flight: usize, number: usize) -> anyhow::Result<()> {
         let before = self.ends.tally;
         let stamp = self.ends.now();
         for _ in 0..in_flight {
             let publisher = self.ends.idle.pop().context("more in flight than publishers")?;
-            self.publish(publisher, stamp, 0)?;
+            self.publish(publisher, stamp, number)?;
         }
         let delivered = before.delivered + (self.ends.subscribers.len() * in_flight) as u64;
         let answered = before.answered + in_flight as u64;

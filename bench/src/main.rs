@@ -4,20 +4,20 @@
 #![expect(clippy::print_stdout, reason = "a command speaks to its terminal")]
 
 mod progress;
+mod rounds;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{Parser, ValueEnum as _};
 use longwave_bench::machine::{self, Cores, Machine};
 use longwave_bench::peer::{Peer, Program};
-use longwave_bench::results::{Results, Sample};
+use longwave_bench::results::Results;
 use longwave_bench::runs::Bench;
-use longwave_bench::runs::fanout::{self, WithLatency};
 
-use crate::progress::Progress;
+use crate::rounds::{Measurement, Plan};
 
 /// What is measured, and how long.
 #[derive(Debug, Parser)]
@@ -26,6 +26,9 @@ struct Arguments {
     /// How many times each measurement is made; the tables hold medians.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// What is measured; everything unless said.
+    #[arg(long, value_delimiter = ',')]
+    measure: Vec<Measurement>,
     /// Numbers of subscribers of the fan-out.
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 5_000, 19_000])]
     subscribers: Vec<usize>,
@@ -66,49 +69,21 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         missing: missing(arguments)?,
         notes: notes(&bench),
         fanout: Vec::new(),
+        publishing: Vec::new(),
+        bare_syncs_per_s: Vec::new(),
+        replay: Vec::new(),
+        topics: Vec::new(),
+        churn: Vec::new(),
     };
     let subscribers = allowed_subscribers(&arguments.subscribers, open_files, &mut results.notes);
-    let rounds = arguments.rounds as usize;
-    let progress = Progress::new(rounds * subscribers.len() * bench.programs.len());
-    for round in 1..=rounds {
-        for &subscribers in &subscribers {
-            fan_out(&bench, round, subscribers, &mut results, &progress);
-        }
-    }
-    progress.finish();
+    let plan = Plan { rounds: arguments.rounds as usize, subscribers, measure: measure(arguments) };
+    rounds::run(&bench, &plan, &mut results)?;
     results.notes.push(format!("load average {} at the end", machine::load_average()));
     let page = results.to_markdown();
     println!("{page}");
     std::fs::write(&arguments.results, &page)
         .with_context(|| arguments.results.display().to_string())?;
     Ok(())
-}
-
-/// One round with so many subscribers, all servers in turn.
-fn fan_out(
-    bench: &Bench,
-    round: usize,
-    subscribers: usize,
-    results: &mut Results,
-    progress: &Progress,
-) {
-    let fewest = results.fanout.first().is_none_or(|sample| sample.shape == subscribers);
-    let with_latency = if fewest { WithLatency::Yes } else { WithLatency::No };
-    for &peer in bench.programs.keys() {
-        let what = format!("round {round}, {subscribers} subscribers, {}", peer.name());
-        progress.begin(&what);
-        let outcome = fanout::run(bench, peer, subscribers, with_latency);
-        let outcome = outcome.map_err(|error| format!("{error:#}"));
-        let said = match &outcome {
-            Ok(fanout) => format!(
-                "{:.2} µs a delivery, {:.1} KiB a subscriber, {:.0} µs an accept",
-                fanout.lockstep.cpu_us, fanout.idle_kib, fanout.accept_us
-            ),
-            Err(why) => why.clone(),
-        };
-        progress.end(&format!("{what}: {said}"));
-        results.fanout.push(Sample { round, peer, shape: subscribers, outcome });
-    }
 }
 
 fn bench(arguments: &Arguments) -> anyhow::Result<Bench> {
@@ -125,6 +100,13 @@ fn bench(arguments: &Arguments) -> anyhow::Result<Bench> {
     };
     let folder = arguments.work.canonicalize()?;
     Ok(Bench { programs, cores: Cores::claim()?, folder, cpu_measured, time_measured })
+}
+
+fn measure(arguments: &Arguments) -> Vec<Measurement> {
+    match arguments.measure.as_slice() {
+        [] => Measurement::value_variants().to_vec(),
+        some => some.to_vec(),
+    }
 }
 
 fn versions(bench: &Bench) -> Vec<String> {

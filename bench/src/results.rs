@@ -3,12 +3,17 @@
 //! Read [`Results`]. A figure is the median of the rounds; what a server could not do stands in the page as well.
 
 mod fanout;
+mod others;
 
 use std::fmt::Write as _;
 
 use crate::machine::Machine;
 use crate::peer::Peer;
+use crate::runs::churn::Churn;
 use crate::runs::fanout::Fanout;
+use crate::runs::publish::Publishing;
+use crate::runs::replay::{Replay, Source};
+use crate::runs::topics::Topics;
 
 /// Everything that a run found out.
 #[derive(Clone, Debug)]
@@ -28,6 +33,16 @@ pub struct Results {
     pub notes: Vec<String>,
     /// Rounds of fan-out.
     pub fanout: Vec<Sample<usize, Fanout>>,
+    /// Rounds of publishing, by the number of publishers.
+    pub publishing: Vec<Sample<usize, Publishing>>,
+    /// What the disk took one at a time, in each round.
+    pub bare_syncs_per_s: Vec<f64>,
+    /// Rounds of reading a backlog.
+    pub replay: Vec<Sample<Source, Replay>>,
+    /// Rounds of many topics, by the number of subscribers.
+    pub topics: Vec<Sample<usize, Topics>>,
+    /// Rounds of coming and going.
+    pub churn: Vec<Sample<(), Churn>>,
 }
 
 /// What one server did in one round.
@@ -59,12 +74,20 @@ impl Results {
             let _ = writeln!(text, "- {} was not measured: {why}", peer.title());
         }
         text.push_str(&fanout::sections(self));
+        text.push_str(&others::sections(self));
         text.push_str(&self.failures());
         text
     }
 
     fn failures(&self) -> String {
-        let lines = failures_of(&self.fanout, |subscribers| format!("{subscribers} subscribers"));
+        let lines = [
+            failures_of(&self.fanout, |subscribers| format!("{subscribers} subscribers")),
+            failures_of(&self.publishing, |publishers| format!("{publishers} publishers")),
+            failures_of(&self.replay, |source| format!("replay ({source:?})")),
+            failures_of(&self.topics, |subscribers| format!("topics, {subscribers} subscribers")),
+            failures_of(&self.churn, |()| "coming and going".to_owned()),
+        ]
+        .concat();
         if lines.is_empty() {
             return String::new();
         }

@@ -1,6 +1,10 @@
 //! What is measured, a file for each kind of work. [`Bench`] is what they share; start with [`fanout`].
 
+pub mod churn;
 pub mod fanout;
+pub mod publish;
+pub mod replay;
+pub mod topics;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
