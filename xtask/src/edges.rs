@@ -95,6 +95,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "longwave-store",
         ],
     ),
+    ("longwave-bench", &[]),
     ("longwave-e2e", &["longwave-sse"]),
     ("longwave-example-alerts", &["longwave-client"]),
     ("xtask", &[]),
