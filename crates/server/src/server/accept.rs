@@ -5,12 +5,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::http::{Code, Phase, Problem};
+use crate::http::{Code, Front, Phase, Problem};
 
 use super::connection::{ConnectionRules, enters, serve};
 use super::last_words::last_words;
@@ -18,7 +17,7 @@ use super::last_words::last_words;
 /// Accepts connections of one listener until the server drains.
 pub(super) struct Acceptor {
     pub(super) listener: TcpListener,
-    pub(super) router: Router,
+    pub(super) front: Front,
     pub(super) connections: Arc<Semaphore>,
     pub(super) rules: Arc<ConnectionRules>,
     pub(super) phase: watch::Receiver<Phase>,
@@ -66,9 +65,9 @@ impl Acceptor {
                 }
                 continue;
             };
-            let (router, rules, phase) =
-                (self.router.clone(), Arc::clone(&self.rules), self.phase.clone());
-            tokio::spawn(serve(stream, permit, router, rules, phase));
+            let (front, rules, phase) =
+                (self.front.clone(), Arc::clone(&self.rules), self.phase.clone());
+            tokio::spawn(serve(stream, permit, front, rules, phase));
         }
     }
 }

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -15,9 +13,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tower::ServiceExt;
 
-use crate::http::{Code, HttpOptions, Phase, Problem};
+use crate::http::{Code, Front, HttpOptions, Phase, Problem};
 
 use super::last_words::last_words;
 use super::socket::{Rest, Socket};
@@ -58,16 +55,16 @@ impl ConnectionRules {
 pub(super) async fn serve(
     stream: TcpStream,
     permit: OwnedSemaphorePermit,
-    router: Router,
+    front: Front,
     rules: Arc<ConnectionRules>,
     phase: watch::Receiver<Phase>,
 ) {
     let socket = Socket::new(stream, permit);
     let requests = Arc::new(Requests::default());
     let service = service_fn(|request: Request<Incoming>| {
-        let (router, under_way) = (router.clone(), Requests::begin(&requests));
+        let (front, under_way) = (front.clone(), Requests::begin(&requests));
         async move {
-            let response = router.oneshot(request.map(Body::new)).await;
+            let response = front.answer(request).await;
             drop(under_way);
             response
         }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::BoxError;
+use axum::body::HttpBody;
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::header::CONNECTION;
-use http_body::Body as _;
 use http_body_util::BodyExt;
 use longwave_core::DataFormat;
 
@@ -17,6 +17,17 @@ use super::super::{App, Code, Problem};
 pub(in crate::http) struct WholeBody {
     pub(in crate::http) bytes: Bytes,
     _held: Reservation,
+}
+
+/// A request's body, whoever reads the request.
+pub(crate) trait RequestBody:
+    HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static
+{
+}
+
+impl<B> RequestBody for B where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static
+{
 }
 
 /// What is the matter with a body that is too large.
@@ -32,7 +43,7 @@ pub(in crate::http) struct BodyLimit {
 /// The limit's code, [`Code::RequestTimeout`], [`Code::BodyIncomplete`], [`Code::Overloaded`].
 pub(in crate::http) async fn read_whole(
     app: &App,
-    body: Body,
+    body: impl RequestBody,
     limit: BodyLimit,
 ) -> Result<WholeBody, Problem> {
     let announced = body.size_hint().lower();
@@ -49,12 +60,17 @@ pub(in crate::http) async fn read_whole(
     })?
 }
 
-async fn collect(app: &App, mut body: Body, limit: BodyLimit) -> Result<WholeBody, Problem> {
+async fn collect(
+    app: &App,
+    mut body: impl RequestBody,
+    limit: BodyLimit,
+) -> Result<WholeBody, Problem> {
     let mut held = app.bodies().reserve()?;
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(broken_off)?.into_data() else { continue };
+        let frame = frame.map_err(|error| broken_off(&*Into::<BoxError>::into(error)))?;
+        let Ok(data) = frame.into_data() else { continue };
         let bytes = first.len() + joined.len() + data.len();
         if bytes > limit.bytes_max {
             return Err(too_large(limit));
@@ -99,8 +115,8 @@ fn check_utf8(data: &[u8]) -> Result<&str, Problem> {
     })
 }
 
-pub(super) fn broken_off(error: axum::Error) -> Problem {
-    tracing::debug!(%error, "a request's body broke off");
+pub(super) fn broken_off(error: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::debug!(error, "a request's body broke off");
     Problem::new(Code::BodyIncomplete, "the body broke off before its end")
 }
 
