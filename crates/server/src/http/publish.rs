@@ -61,10 +61,7 @@ pub(super) use self::whole::{BodyLimit, RequestBody, read_whole};
         (status = "default", response = super::openapi::ProblemResponse),
     ),
 )]
-pub(super) async fn publish(
-    State(app): State<App>,
-    request: Request,
-) -> Result<Response, Problem> {
+pub(super) async fn publish(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     answer(&app, &parts.uri, &parts.headers, body).await
 }
