@@ -43,10 +43,10 @@ impl Front {
 
     /// What the router's layers and its route for topics come to where no browser's page is behind the request.
     async fn publish(&self, request: Request<impl RequestBody>) -> Response {
-        let (parts, body) = request.into_parts();
-        let answer = match origin::check_host(&self.app, &parts.uri, &parts.headers) {
+        let (head, body) = request.into_parts();
+        let answer = match origin::check_host(&self.app, &head.uri, &head.headers) {
             Ok(()) => {
-                let published = publish::answer(&self.app, &parts.uri, &parts.headers, body).await;
+                let published = publish::answer(&self.app, head, body).await;
                 let mut response = published.into_response();
                 response.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
                 response

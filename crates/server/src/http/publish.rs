@@ -14,7 +14,7 @@ mod whole;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::{HeaderMap, Uri};
+use http::request::Parts;
 use longwave_core::{Append, Appended, DataFormat, Message, NewMessage, Outcome};
 
 use self::batch::BatchRules;
@@ -62,20 +62,21 @@ pub(super) use self::whole::{BodyLimit, RequestBody, read_whole};
     ),
 )]
 pub(super) async fn publish(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    answer(&app, &parts.uri, &parts.headers, body).await
+    let (head, body) = request.into_parts();
+    answer(&app, head, body).await
 }
 
-/// Does what a request to publish asks for, of which these are the parts.
+/// Does what a request to publish asks for.
 pub(super) async fn answer(
     app: &App,
-    uri: &Uri,
-    headers: &HeaderMap,
+    head: Parts,
     body: impl RequestBody,
 ) -> Result<Response, Problem> {
-    let TopicPath(topic) = TopicPath::of(uri)?;
-    let query = Query::of(uri)?;
-    let request = PublishRequest::parse(topic, &query, headers, app.log().epoch())?;
+    let TopicPath(topic) = TopicPath::of(&head.uri)?;
+    let query = Query::of(&head.uri)?;
+    let request = PublishRequest::parse(topic, &query, &head.headers, app.log().epoch())?;
+    // It lies in the connection's buffer, which can be read into again only when nobody needs it any more.
+    drop(head);
     app.metrics().publish(request.kind.as_str());
     match request.kind {
         BodyKind::Single(format) => single(app, request, format, body).await,

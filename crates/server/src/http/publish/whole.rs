@@ -77,15 +77,22 @@ async fn collect(
         }
         held.set(bytes)?;
         if first.is_empty() && joined.is_empty() {
-            first = data;
+            first = detached(data);
         } else {
-            // Only bodies in several pieces are copied.
             joined.extend_from_slice(&std::mem::take(&mut first));
             joined.extend_from_slice(&data);
         }
     }
     let bytes = if joined.is_empty() { first } else { joined.freeze() };
     Ok(WholeBody { bytes, _held: held })
+}
+
+/// Data that holds no more memory than its own, but for a few times that where it is large.
+///
+/// A body is a piece of the buffer that its connection is read into, which it keeps alive: an event of some bytes would
+/// cost 8 KiB or more for as long as it is held, and its connection a new buffer (`bench/publish.md`).
+fn detached(data: Bytes) -> Bytes {
+    if data.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(&data) } else { data }
 }
 
 /// Checks that data is what its format says.
@@ -129,3 +136,6 @@ fn too_large(limit: BodyLimit) -> Problem {
     Problem::new(limit.code, format_args!("the body has more than {} bytes", limit.bytes_max))
         .with("bytes_max", limit.bytes_max)
 }
+
+/// Bodies up to this size are copied. Larger ones fill a good part of the buffer that they keep alive.
+const COPIED_BYTES_MAX: usize = 4 * 1024;
