@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::http::{App, HttpOptions, Phase, router};
+use crate::http::{App, Front, HttpOptions, Phase};
 
 use self::accept::{Acceptor, listen};
 use self::connection::ConnectionRules;
@@ -65,13 +65,13 @@ impl Server {
         let connections = Arc::new(Semaphore::new(connections_max as usize));
         let rules = Arc::new(ConnectionRules::new(&options.http));
         let app = App::new(log, commits, options.http, &local_addrs)?;
-        let router = router(app.clone());
+        let front = Front::new(app.clone());
         let acceptors = listeners
             .into_iter()
             .map(|listener| {
                 let acceptor = Acceptor {
                     listener,
-                    router: router.clone(),
+                    front: front.clone(),
                     connections: Arc::clone(&connections),
                     rules: Arc::clone(&rules),
                     phase: app.phase(),

@@ -12,9 +12,9 @@ mod stream;
 mod whole;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::Response;
-use http::HeaderMap;
+use http::request::Parts;
 use longwave_core::{Append, Appended, DataFormat, Message, NewMessage, Outcome};
 
 use self::batch::BatchRules;
@@ -25,7 +25,7 @@ use super::{App, Code, Problem, Query, TopicPath};
 pub(crate) use self::answer::append_problem;
 pub(super) use self::answer::{PublishAnswer, disk_full, shutting_down};
 pub(super) use self::batch::BatchLine;
-pub(super) use self::whole::{BodyLimit, read_whole};
+pub(super) use self::whole::{BodyLimit, RequestBody, read_whole};
 
 /// Publishes what the body holds, and answers when it is durable.
 #[utoipa::path(
@@ -61,19 +61,29 @@ pub(super) use self::whole::{BodyLimit, read_whole};
         (status = "default", response = super::openapi::ProblemResponse),
     ),
 )]
-pub(super) async fn publish(
-    State(app): State<App>,
-    TopicPath(topic): TopicPath,
-    query: Query,
-    headers: HeaderMap,
-    body: Body,
+pub(super) async fn publish(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    answer(&app, head, body).await
+}
+
+/// Does what a request to publish asks for.
+pub(super) async fn answer(
+    app: &App,
+    head: Parts,
+    body: impl RequestBody,
 ) -> Result<Response, Problem> {
-    let request = PublishRequest::parse(topic, &query, &headers, app.log().epoch())?;
+    let TopicPath(topic) = TopicPath::of(&head.uri)?;
+    let query = Query::of(&head.uri)?;
+    let request = PublishRequest::parse(topic, &query, &head.headers, app.log().epoch())?;
+    // It lies in the connection's buffer, which can be read into again only when nobody needs it any more.
+    drop(head);
     app.metrics().publish(request.kind.as_str());
     match request.kind {
-        BodyKind::Single(format) => single(&app, request, format, body).await,
-        BodyKind::Batch => batch(&app, request, body).await,
-        BodyKind::EventStream | BodyKind::Lines => stream::publish(app, request, body).await,
+        BodyKind::Single(format) => single(app, request, format, body).await,
+        BodyKind::Batch => batch(app, request, body).await,
+        BodyKind::EventStream | BodyKind::Lines => {
+            stream::publish(app.clone(), request, Body::new(body)).await
+        }
     }
 }
 
@@ -82,7 +92,7 @@ async fn single(
     app: &App,
     request: PublishRequest,
     format: DataFormat,
-    body: Body,
+    body: impl RequestBody,
 ) -> Result<Response, Problem> {
     let limit = BodyLimit { bytes_max: app.options().event_bytes_max, code: Code::EventTooLarge };
     let body = read_whole(app, body, limit).await?;
@@ -107,7 +117,11 @@ async fn single(
 }
 
 /// A body with an event a line, appended together or not at all.
-async fn batch(app: &App, request: PublishRequest, body: Body) -> Result<Response, Problem> {
+async fn batch(
+    app: &App,
+    request: PublishRequest,
+    body: impl RequestBody,
+) -> Result<Response, Problem> {
     let limit = BodyLimit { bytes_max: app.options().batch_bytes_max, code: Code::BatchTooLarge };
     let body = read_whole(app, body, limit).await?;
     let rules = BatchRules {

@@ -34,7 +34,7 @@ fn routes() -> [(&'static str, MethodRouter<App>); 9] {
     [
         ("/", get(read::index)),
         (
-            "/topics/{*topic}",
+            TOPIC_ROUTE,
             get(read::topic)
                 .connect(read::topic)
                 .head(topics::head)
@@ -52,6 +52,9 @@ fn routes() -> [(&'static str, MethodRouter<App>); 9] {
         ("/openapi.json", get(openapi::openapi)),
     ]
 }
+
+/// The pattern of topics.
+pub(super) const TOPIC_ROUTE: &str = "/topics/{*topic}";
 
 /// The patterns of all routes.
 #[must_use]

@@ -6,12 +6,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::http::{Code, Phase, Problem};
+use crate::http::{Code, Front, Phase, Problem};
 
 use super::connection::{ConnectionRules, enters, serve};
 use super::last_words::last_words;
@@ -21,7 +20,7 @@ use super::socket::set_options;
 /// Accepts connections of one listener until the server drains.
 pub(super) struct Acceptor {
     pub(super) listener: TcpListener,
-    pub(super) router: Router,
+    pub(super) front: Front,
     pub(super) connections: Arc<Semaphore>,
     pub(super) rules: Arc<ConnectionRules>,
     pub(super) phase: watch::Receiver<Phase>,
@@ -69,10 +68,10 @@ impl Acceptor {
                 }
                 continue;
             };
-            let (router, rules, phase) =
-                (self.router.clone(), Arc::clone(&self.rules), self.phase.clone());
+            let (front, rules, phase) =
+                (self.front.clone(), Arc::clone(&self.rules), self.phase.clone());
             // On the heap first: to make a task of it, tokio moves it about several times.
-            tokio::spawn(Box::pin(serve(stream, permit, router, rules, phase)));
+            tokio::spawn(Box::pin(serve(stream, permit, front, rules, phase)));
         }
     }
 }

@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use http::{Request, Response};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -20,9 +18,8 @@ use tokio::io::{AsyncReadExt, join};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::yield_now;
-use tower::ServiceExt;
 
-use crate::http::{Code, HttpOptions, Phase, Problem};
+use crate::http::{Code, Front, HttpOptions, Phase, Problem};
 use crate::takeover::{AwaitedTakeover, TakeoverOffer};
 
 use super::last_words::last_words;
@@ -71,16 +68,16 @@ impl ConnectionRules {
 pub(super) async fn serve(
     stream: TcpStream,
     permit: OwnedSemaphorePermit,
-    router: Router,
+    front: Front,
     rules: Arc<ConnectionRules>,
     phase: watch::Receiver<Phase>,
 ) {
     let socket = Socket::new(stream, permit);
-    let end = match serve_http1(&socket, &router, &rules, phase.clone()).await {
+    let end = match serve_http1(&socket, &front, &rules, phase.clone()).await {
         End::Departed(Departure::Takeover(takeover)) => return give_away(socket, takeover),
         // On the heap, or each connection would take as much memory as one of this rarer kind.
         End::Departed(Departure::Http2 { read }) => {
-            Box::pin(serve_http2(&socket, read, router, &rules, phase)).await
+            Box::pin(serve_http2(&socket, read, front, &rules, phase)).await
         }
         end => end,
     };
@@ -106,19 +103,19 @@ enum End {
 
 async fn serve_http1(
     socket: &Socket,
-    router: &Router,
+    front: &Front,
     rules: &ConnectionRules,
     phase: watch::Receiver<Phase>,
 ) -> End {
     let requests = Arc::new(Requests::default());
     let service = service_fn(|mut request: Request<Incoming>| {
-        let (router, socket) = (router.clone(), socket.clone());
+        let (front, socket) = (front.clone(), socket.clone());
         let under_way = Requests::begin(&requests);
         if let Some(offer) = TakeoverOffer::to(&request) {
             request.extensions_mut().insert(offer);
         }
         async move {
-            let response = answer(router, request).await;
+            let response = front.answer(request).await;
             match AwaitedTakeover::of(response) {
                 Err(response) => {
                     drop(under_way);
@@ -143,15 +140,15 @@ async fn serve_http1(
 async fn serve_http2(
     socket: &Socket,
     read: Vec<u8>,
-    router: Router,
+    front: Front,
     rules: &ConnectionRules,
     phase: watch::Receiver<Phase>,
 ) -> End {
     let requests = Arc::new(Requests::default());
     let service = service_fn(|request: Request<Incoming>| {
-        let (router, under_way) = (router.clone(), Requests::begin(&requests));
+        let (front, under_way) = (front.clone(), Requests::begin(&requests));
         async move {
-            let response = answer(router, request).await;
+            let response = front.answer(request).await;
             drop(under_way);
             Ok::<_, Infallible>(response)
         }
@@ -162,13 +159,6 @@ async fn serve_http2(
         // An answer in HTTP/1.1 is none to this peer.
         End::TimedOut => End::Closed { rest: Rest::Awaited },
         end => end,
-    }
-}
-
-async fn answer(router: Router, request: Request<Incoming>) -> Response<Body> {
-    match router.oneshot(request.map(Body::new)).await {
-        Ok(response) => response,
-        Err(never) => match never {},
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::http::{App, HttpOptions, Phase, with_middleware};
+use crate::http::{App, Front, HttpOptions, Phase};
 use crate::takeover::{TakenSocket, Takeover, TakeoverOffer};
 
 use super::accept::{Acceptor, listen};
@@ -64,7 +64,7 @@ impl Kit {
             .route("/echo", post(async |body: Bytes| body));
         let acceptor = Acceptor {
             listener,
-            router: with_middleware(routes, app.clone()),
+            front: Front::with_routes(app.clone(), routes),
             connections: Arc::clone(&connections),
             rules: Arc::new(rules),
             phase: app.phase(),

@@ -119,11 +119,13 @@ impl State {
         let path = head.file.path.clone();
         let (whole, mut bytes) = (u64::from(scan.end), head.bytes);
         if next_base.is_none() {
-            if bytes != whole {
+            if scan.is_torn {
                 tracing::warn!(
                     file = %path.display(), from = whole, to = bytes,
                     "cut off what was being written when the log went down"
                 );
+            }
+            if bytes != whole {
                 head.file.file.set_len(whole).map_err(|error| (path.clone(), error))?;
                 bytes = whole;
             }
