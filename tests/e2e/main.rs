@@ -9,5 +9,6 @@
 mod clients;
 mod crash;
 mod full_disk;
+mod laggards;
 mod power;
 mod restart;

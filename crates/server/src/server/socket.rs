@@ -129,7 +129,10 @@ pub(super) fn set_options<S: AsFd>(socket: &S) -> io::Result<()> {
     options.set_tcp_nodelay(true)?;
     options.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
-    options.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))?;
+    {
+        options.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))?;
+        options.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+    }
     Ok(())
 }
 
@@ -251,6 +254,10 @@ const KEEPALIVE_PROBES_MAX: u32 = 4;
 /// probes take, because the kernel lets this one decide about both.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(120);
+/// How much the kernel takes for a peer beyond what the peer has room for. Without a bound it is megabytes for each that
+/// stops reading, until all connections together are short of the kernel's memory (`tcp_mem`).
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// How long the rest of a peer's input is waited for before its connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -309,6 +316,9 @@ mod tests {
         assert_eq!(options.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
         assert_eq!(options.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES_MAX);
         #[cfg(target_os = "linux")]
-        assert_eq!(options.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED_TIMEOUT));
+        {
+            assert_eq!(options.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED_TIMEOUT));
+            assert_eq!(options.tcp_notsent_lowat().unwrap(), UNSENT_BYTES_MAX);
+        }
     }
 }
