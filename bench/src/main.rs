@@ -23,9 +23,9 @@ use crate::rounds::{Measurement, Plan};
 #[derive(Debug, Parser)]
 #[command(about = "Measures Longwave beside a floor and its peers")]
 struct Arguments {
-    /// How many times each measurement is made; the tables hold medians.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
+    /// How many times each measurement is made, 3 unless said otherwise, 1 if quick; the tables hold medians.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: Option<u32>,
     /// What is measured; everything unless said.
     #[arg(long, value_delimiter = ',')]
     measure: Vec<Measurement>,
@@ -76,7 +76,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         churn: Vec::new(),
     };
     let subscribers = allowed_subscribers(&arguments.subscribers, open_files, &mut results.notes);
-    let plan = Plan { rounds: arguments.rounds as usize, subscribers, measure: measure(arguments) };
+    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 1 } else { ROUNDS });
+    let plan = Plan { rounds: rounds as usize, subscribers, measure: measure(arguments) };
     rounds::run(&bench, &plan, &mut results)?;
     results.notes.push(format!("load average {} at the end", machine::load_average()));
     let page = results.to_markdown();
@@ -145,5 +146,6 @@ fn allowed_subscribers(wanted: &[usize], open_files: u64, notes: &mut Vec<String
     allowed
 }
 
+const ROUNDS: u32 = 3;
 /// Open files that servers and load need beside their subscribers.
 const FILES_SPARE: usize = 800;

@@ -184,7 +184,7 @@ usage: cargo xtask bench [FLAG…]
   --measure NAME,…       make these measurements: fanout, publish, replay, churn, topics
   --rounds N             how often each is made; 3 unless said otherwise
   --subscribers N,…      for fan-out; 1000,5000,19000 unless said otherwise
-  --quick                each more shortly, and so less exactly
+  --quick                each more shortly and once, and so less exactly
 
 A run of all servers and measurements writes bench/RESULTS.md; any other writes target/bench/RESULTS.md.";
 

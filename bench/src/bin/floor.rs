@@ -62,6 +62,9 @@ impl Floor {
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept()?,
+                    Token(key) if event.is_read_closed() => {
+                        self.connections.try_remove(key);
+                    }
                     Token(key) => self.read(key, &mut buffer)?,
                 }
             }
