@@ -126,11 +126,14 @@ fn missing(arguments: &Arguments) -> anyhow::Result<Vec<(Peer, String)>> {
 }
 
 fn notes(bench: &Bench) -> Vec<String> {
+    let mut notes = vec![format!(
+        "servers' files on a file system of kind {}",
+        machine::file_system(&bench.folder)
+    )];
     if bench.cores.are_one() {
-        vec!["Servers and load shared one core, so times mean little; CPU still does.".to_owned()]
-    } else {
-        Vec::new()
+        notes.push("servers and load shared one core, so times mean little; CPU does".to_owned());
     }
+    notes
 }
 
 /// The numbers of subscribers that the open files allow; what is left out is told.

@@ -125,7 +125,7 @@ impl Floor {
     fn deliver(&mut self, data: &[u8]) {
         self.published += 1;
         self.frame.clear();
-        let event = format!("id: 00000-{:08}\ndata: ", self.published);
+        let event = format!("id: 00000-{}\ndata: ", self.published);
         let length = event.len() + data.len() + EVENT_END.len();
         self.frame.extend_from_slice(format!("{length:X}\r\n{event}").as_bytes());
         for part in [data, EVENT_END, CHUNK_END] {
