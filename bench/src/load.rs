@@ -306,7 +306,7 @@ impl Load {
             result => result?,
         }
         for event in &self.events {
-            self.ends.read(event.token())?;
+            self.ends.read(event)?;
         }
         Ok(())
     }

@@ -3,11 +3,11 @@
 //! Read [`Cores`] and [`Machine`].
 
 use std::fs;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The core that the servers get, and the one of the load.
 #[derive(Clone, Copy, Debug)]
@@ -21,26 +21,24 @@ impl Cores {
     /// both share it.
     ///
     /// # Errors
-    /// Where the system refuses.
+    /// Where the system does not tell which there are, or refuses.
     pub fn claim() -> anyhow::Result<Cores> {
-        let allowed = sched_getaffinity(None)?;
-        let mut cores = (0..CpuSet::MAX_CPU).rev().filter(|core| allowed.is_set(*core));
-        let server = cores.next().context("no core may be used")?;
-        let load = cores.next().unwrap_or(server);
-        let mut own = CpuSet::new();
-        own.set(load);
-        sched_setaffinity(None, &own)?;
+        let cores = allowed_cores()?;
+        let server = *cores.last().context("no core may be used")?;
+        let load = cores.iter().rev().nth(1).copied().unwrap_or(server);
+        let mut taskset = Command::new("taskset");
+        taskset.args(["--cpu-list", "--pid", &load.to_string(), &std::process::id().to_string()]);
+        let status = taskset.stdout(Stdio::null()).status().context("taskset (util-linux)")?;
+        anyhow::ensure!(status.success(), "taskset could not move this process to core {load}");
         Ok(Cores { server, load })
     }
 
-    /// Any core for both, for tests that measure nothing.
+    /// One core for both, for tests that measure nothing.
     ///
     /// # Errors
     /// Where the system does not tell which there are.
     pub fn shared() -> anyhow::Result<Cores> {
-        let allowed = sched_getaffinity(None)?;
-        let core = (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core));
-        let core = core.context("no core may be used")?;
+        let core = *allowed_cores()?.first().context("no core may be used")?;
         Ok(Cores { server: core, load: core })
     }
 
@@ -93,6 +91,34 @@ impl Machine {
     }
 }
 
+/// The cores that this process may use, in order.
+fn allowed_cores() -> anyhow::Result<Vec<usize>> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    cores_of(list.context("/proc/self/status does not tell which cores may be used")?.trim())
+}
+
+/// The cores of a list such as `0-2,5`.
+fn cores_of(list: &str) -> anyhow::Result<Vec<usize>> {
+    let mut cores = Vec::new();
+    for range in list.split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| text.parse::<usize>().with_context(|| format!("{list:?}"));
+        cores.extend(number(first)?..=number(last)?);
+    }
+    Ok(cores)
+}
+
+/// The kind of file system that a folder is on; whoever measures durable writes wants to know.
+#[must_use]
+pub fn file_system(folder: &Path) -> String {
+    let mut stat = Command::new("stat");
+    stat.args(["--file-system", "--format", "%T"]).arg(folder);
+    let output = stat.output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let kind = output.unwrap_or_default();
+    if kind.trim().is_empty() { "unknown".to_owned() } else { kind.trim().to_owned() }
+}
+
 /// How much the machine has to do: over 1, 5 and 15 minutes.
 #[must_use]
 pub fn load_average() -> String {
@@ -107,4 +133,17 @@ pub fn raise_open_files() -> u64 {
     // Where the system refuses, the limit stays.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_cores_is_read() {
+        assert_eq!(cores_of("0-2,5").unwrap(), [0, 1, 2, 5]);
+        assert_eq!(cores_of("7").unwrap(), [7]);
+        assert!(cores_of("").is_err());
+        assert!(cores_of("a-b").is_err());
+    }
 }

@@ -23,9 +23,9 @@ use crate::rounds::{Measurement, Plan};
 #[derive(Debug, Parser)]
 #[command(about = "Measures Longwave beside a floor and its peers")]
 struct Arguments {
-    /// How many times each measurement is made; the tables hold medians.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
+    /// How many times each measurement is made, 3 unless said otherwise, 1 if quick; the tables hold medians.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: Option<u32>,
     /// What is measured; everything unless said.
     #[arg(long, value_delimiter = ',')]
     measure: Vec<Measurement>,
@@ -76,7 +76,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         churn: Vec::new(),
     };
     let subscribers = allowed_subscribers(&arguments.subscribers, open_files, &mut results.notes);
-    let plan = Plan { rounds: arguments.rounds as usize, subscribers, measure: measure(arguments) };
+    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 1 } else { ROUNDS });
+    let plan = Plan { rounds: rounds as usize, subscribers, measure: measure(arguments) };
     rounds::run(&bench, &plan, &mut results)?;
     results.notes.push(format!("load average {} at the end", machine::load_average()));
     let page = results.to_markdown();
@@ -125,11 +126,14 @@ fn missing(arguments: &Arguments) -> anyhow::Result<Vec<(Peer, String)>> {
 }
 
 fn notes(bench: &Bench) -> Vec<String> {
+    let mut notes = vec![format!(
+        "servers' files on a file system of kind {}",
+        machine::file_system(&bench.folder)
+    )];
     if bench.cores.are_one() {
-        vec!["Servers and load shared one core, so times mean little; CPU still does.".to_owned()]
-    } else {
-        Vec::new()
+        notes.push("servers and load shared one core, so times mean little; CPU does".to_owned());
     }
+    notes
 }
 
 /// The numbers of subscribers that the open files allow; what is left out is told.
@@ -145,5 +149,6 @@ fn allowed_subscribers(wanted: &[usize], open_files: u64, notes: &mut Vec<String
     allowed
 }
 
+const ROUNDS: u32 = 3;
 /// Open files that servers and load need beside their subscribers.
 const FILES_SPARE: usize = 800;

@@ -4,6 +4,7 @@
 
 mod fanout;
 mod others;
+mod targets;
 
 use std::fmt::Write as _;
 
@@ -73,6 +74,7 @@ impl Results {
         for (peer, why) in &self.missing {
             let _ = writeln!(text, "- {} was not measured: {why}", peer.title());
         }
+        text.push_str(&targets::section(self));
         text.push_str(&fanout::sections(self));
         text.push_str(&others::sections(self));
         text.push_str(&self.failures());
@@ -116,10 +118,14 @@ fn values<K: PartialEq, T>(
     wanted.filter_map(|sample| value(sample, sample.outcome.as_ref().ok()?)).collect()
 }
 
-/// The floor's outcome in the same round and shape.
-fn floor_of<'a, K: PartialEq, T>(samples: &'a [Sample<K, T>], of: &Sample<K, T>) -> Option<&'a T> {
+/// What a peer did in the round and shape of another sample.
+fn sample_of<'a, K: PartialEq, T>(
+    samples: &'a [Sample<K, T>],
+    peer: Peer,
+    of: &Sample<K, T>,
+) -> Option<&'a T> {
     let same = |sample: &&Sample<K, T>| {
-        sample.peer == Peer::Floor && sample.round == of.round && sample.shape == of.shape
+        sample.peer == peer && sample.round == of.round && sample.shape == of.shape
     };
     samples.iter().find(same)?.outcome.as_ref().ok()
 }
@@ -139,4 +145,81 @@ fn shapes<K: Clone + PartialEq, T>(samples: &[Sample<K, T>]) -> Vec<K> {
 fn peers<K, T>(samples: &[Sample<K, T>]) -> Vec<Peer> {
     let was_tried = |peer: &Peer| samples.iter().any(|sample| sample.peer == *peer);
     Peer::ALL.into_iter().filter(was_tried).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::fanout::{Delivery, Latency};
+
+    fn fanout(cpu_us: f64) -> Fanout {
+        let delivery =
+            |cpu_us| Delivery { cpu_us, wire_bytes: 140.0, events_per_s: 9.0, load_busy: 0.5 };
+        Fanout {
+            accept_us: 10.0 * cpu_us,
+            idle_kib: 0.25,
+            lockstep: delivery(cpu_us),
+            in_flight: delivery(cpu_us / 8.0),
+            latency: Some(Latency { events_per_s: 4.5, p50_us: 500, p99_us: 1500 }),
+        }
+    }
+
+    fn results(fanout: Vec<Sample<usize, Fanout>>) -> Results {
+        Results {
+            machine: Machine::of_now(),
+            date: "2026-11-20".to_owned(),
+            command: "cargo xtask bench".to_owned(),
+            versions: Vec::new(),
+            missing: vec![(Peer::Nchan, "there is no nginx".to_owned())],
+            notes: Vec::new(),
+            fanout,
+            publishing: Vec::new(),
+            bare_syncs_per_s: Vec::new(),
+            replay: Vec::new(),
+            topics: Vec::new(),
+            churn: Vec::new(),
+        }
+    }
+
+    fn sample(round: usize, peer: Peer, cpu_us: f64) -> Sample<usize, Fanout> {
+        Sample { round, peer, shape: 1000, outcome: Ok(fanout(cpu_us)) }
+    }
+
+    /// The cells of the row that begins so.
+    fn row(page: &str, title: &str) -> Vec<String> {
+        let line = page.lines().find(|line| line.starts_with(&format!("| {title}"))).unwrap();
+        line.split('|').map(|cell| cell.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_ratio_is_to_the_floor_of_the_same_round() {
+        // The machine is three times as slow in the second round.
+        let page = results(vec![
+            sample(1, Peer::Floor, 5.0),
+            sample(1, Peer::Longwave, 6.0),
+            sample(2, Peer::Floor, 15.0),
+            sample(2, Peer::Longwave, 16.5),
+        ])
+        .to_markdown();
+        let longwave = row(&page, "**Longwave** (durable)");
+        assert_eq!(longwave[2..5], ["1.15", "1.20 · 1.10", "11.2"]);
+        let target = row(&page, "CPU a delivery to the floor's, 1,000 subscribers");
+        assert_eq!(target[2..5], ["≤ 1.10", "1.15", "**missed**"]);
+        let target = row(&page, "KiB an idle subscriber");
+        assert_eq!(target[2..5], ["≤ 0.50", "0.25", "met"]);
+    }
+
+    #[test]
+    fn what_could_not_be_measured_is_told() {
+        let failed = Sample {
+            round: 2,
+            peer: Peer::Axum,
+            shape: 1000,
+            outcome: Err("it lost an event".to_owned()),
+        };
+        let page = results(vec![sample(1, Peer::Floor, 5.0), failed]).to_markdown();
+        assert!(page.contains("was not measured: there is no nginx"), "{page}");
+        assert!(page.contains("- round 2, axum, 1000 subscribers: it lost an event"), "{page}");
+        assert_eq!(row(&page, Peer::Axum.title())[2], crate::report::DASH);
+    }
 }

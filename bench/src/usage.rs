@@ -147,6 +147,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn a_process_has_memory_and_its_children_are_found() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let own = Processes::own();

@@ -1,5 +1,8 @@
 //! The harness itself: it counts right. Nothing is measured here.
+#![cfg(target_os = "linux")]
 
+use std::io::Write as _;
+use std::net::TcpListener;
 use std::path::Path;
 
 use longwave_bench::load::Load;
@@ -41,6 +44,18 @@ fn a_server_that_goes_away_is_an_error_and_no_hang() {
     load.subscribe(SUBSCRIBERS, |_| Peer::Floor.subscription()).unwrap();
     drop(server);
     load.wave(1).unwrap_err();
+}
+
+#[test]
+fn a_stream_that_is_closed_with_its_last_bytes_is_read_to_its_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut load = Load::new(listener.local_addr().unwrap()).unwrap();
+    load.listen().unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(b"~~~").unwrap();
+    drop(stream);
+    load.until_closed().unwrap();
+    assert_eq!((load.tally().delivered, load.tally().received_bytes), (3, 3));
 }
 
 fn floor_with_load(publishers: usize) -> anyhow::Result<(Server, Load)> {

@@ -54,8 +54,13 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     if let Err(error) = install::debian(&[("nc", "netcat-openbsd")]) {
         println!("  the replay is not compared with `cat FILE | nc`: {error:#}");
     }
+    // What a run that was interrupted has left.
+    match std::fs::remove_dir_all(WORK) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
     let results = if plan.is_whole { "bench/RESULTS.md" } else { "target/bench/RESULTS.md" };
-    command.args(["--work", "target/bench/work", "--results", results]);
+    command.args(["--work", WORK, "--results", results]);
     command.args(["--command", &format!("cargo xtask bench {}", arguments.join(" "))]);
     process::run(command)?;
     println!("wrote {results}");
@@ -170,6 +175,8 @@ fn absolute(path: &str) -> anyhow::Result<PathBuf> {
     Ok(process::root()?.join(path))
 }
 
+/// Where servers keep their files while they are measured.
+const WORK: &str = "target/bench/work";
 /// What is built from this repository: without it there is nothing to measure.
 const OURS: [&str; 3] = ["floor", "longwave", "axum"];
 const DURABLE_STREAMS: &str = "durable-streams@0.1.5";
@@ -184,7 +191,7 @@ usage: cargo xtask bench [FLAG…]
   --measure NAME,…       make these measurements: fanout, publish, replay, churn, topics
   --rounds N             how often each is made; 3 unless said otherwise
   --subscribers N,…      for fan-out; 1000,5000,19000 unless said otherwise
-  --quick                each more shortly, and so less exactly
+  --quick                each more shortly and once, and so less exactly
 
 A run of all servers and measurements writes bench/RESULTS.md; any other writes target/bench/RESULTS.md.";
 

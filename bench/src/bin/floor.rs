@@ -62,6 +62,9 @@ impl Floor {
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept()?,
+                    Token(key) if event.is_read_closed() => {
+                        self.connections.try_remove(key);
+                    }
                     Token(key) => self.read(key, &mut buffer)?,
                 }
             }
@@ -122,7 +125,7 @@ impl Floor {
     fn deliver(&mut self, data: &[u8]) {
         self.published += 1;
         self.frame.clear();
-        let event = format!("id: 00000-{:08}\ndata: ", self.published);
+        let event = format!("id: 00000-{}\ndata: ", self.published);
         let length = event.len() + data.len() + EVENT_END.len();
         self.frame.extend_from_slice(format!("{length:X}\r\n{event}").as_bytes());
         for part in [data, EVENT_END, CHUNK_END] {

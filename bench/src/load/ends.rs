@@ -1,6 +1,7 @@
 //! The ends of connections: subscribers that count, publishers that wait for their answers. Read [`Ends`].
 //!
-//! Sockets are edge-triggered: one that gave less than was asked for is empty, and need not be asked again.
+//! Sockets are edge-triggered: one that gave less than was asked for is empty, and need not be asked again unless its
+//! other side has closed it, which epoll tells together with the last bytes.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::time::Instant;
@@ -8,6 +9,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
 use mio::Token;
+use mio::event::Event;
 use mio::net::TcpStream;
 
 use crate::exchange::ResponseReader;
@@ -60,6 +62,13 @@ enum Head {
     /// So many bytes of its end came in a row.
     Begun(usize),
     Whole,
+}
+
+/// How long a socket is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    Empty,
+    Closed,
 }
 
 pub(super) struct Publisher {
@@ -129,14 +138,16 @@ impl Ends {
     }
 
     /// Reads what a connection has.
-    pub(super) fn read(&mut self, Token(token): Token) -> anyhow::Result<()> {
+    pub(super) fn read(&mut self, event: &Event) -> anyhow::Result<()> {
+        let Token(token) = event.token();
+        let until = if event.is_read_closed() { Until::Closed } else { Until::Empty };
         match token.checked_sub(PUBLISHERS) {
-            Some(publisher) => self.read_publisher(publisher),
-            None => self.read_subscriber(token),
+            Some(publisher) => self.read_publisher(publisher, until),
+            None => self.read_subscriber(token, until),
         }
     }
 
-    fn read_subscriber(&mut self, index: usize) -> anyhow::Result<()> {
+    fn read_subscriber(&mut self, index: usize, until: Until) -> anyhow::Result<()> {
         // Events of a connection that was dropped since are passed over.
         let Some(subscriber) = self.subscribers.get_mut(index) else { return Ok(()) };
         while let Some(stream) = &mut subscriber.stream {
@@ -168,14 +179,14 @@ impl Ends {
             };
             subscriber.events += events;
             self.tally.delivered += events;
-            if read < self.buffer.len() {
+            if read < self.buffer.len() && until == Until::Empty {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    fn read_publisher(&mut self, index: usize) -> anyhow::Result<()> {
+    fn read_publisher(&mut self, index: usize, until: Until) -> anyhow::Result<()> {
         let Some(publisher) = self.publishers.get_mut(index) else { return Ok(()) };
         while let Some(stream) = &mut publisher.stream {
             let read = match stream.read(&mut self.buffer) {
@@ -194,7 +205,7 @@ impl Ends {
                 self.tally.answered += 1;
                 self.idle.push(index);
             }
-            if read < self.buffer.len() {
+            if read < self.buffer.len() && until == Until::Empty {
                 return Ok(());
             }
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Results, Sample, floor_of, peers, shapes, values};
+use super::{Results, Sample, peers, sample_of, shapes, values};
 use crate::peer::Peer;
 use crate::report::{DASH, Table, median, median_text, number, rounds_text};
 use crate::runs::fanout::{Fanout, IN_FLIGHT, Latency};
@@ -45,7 +45,7 @@ fn fanout_table(samples: &[FanoutSample], subscribers: usize) -> Table {
         };
         let ratio = |value: fn(&Fanout) -> f64, base: fn(&Fanout) -> f64| {
             values(samples, peer, &subscribers, |sample, fanout| {
-                Some(value(fanout) / base(floor_of(samples, sample)?))
+                Some(value(fanout) / base(sample_of(samples, Peer::Floor, sample)?))
             })
         };
         let ratios = ratio(|fanout| fanout.lockstep.cpu_us, |floor| floor.lockstep.cpu_us);
