@@ -1,7 +1,8 @@
 //! Where every request comes in: [`Front`].
 //!
 //! Publishing is what a server does most, so a publish goes straight to its handler. All else goes through the
-//! router, whose layers and boxed futures cost more than a publish itself: `bench/publish.md` has the figures.
+//! router, whose layers and boxed futures took more than a third of what a publish costs besides system calls:
+//! `bench/publish.md` has the figures.
 
 use axum::Router;
 use axum::body::Body;
