@@ -81,7 +81,7 @@ settings! {
     segment_size: Size = "64MiB", in "retention.segment_size", from "64KiB" to "256MiB";
         "About how large a file of the log grows before the next is begun; whole files are removed"
     heartbeat: Duration = "15s", in "delivery.heartbeat", from "1s" to "10m";
-        "A live stream with nothing to say sends a sign of life this often"
+        "A live stream is never silent for longer: with nothing to say, it sends a sign of life before"
     retry: Duration = "3s", in "delivery.retry", from "100ms" to "1h";
         "How long a client that lost its stream is asked to wait before it comes back"
     retry_jitter: Duration = "1s", in "delivery.retry_jitter", from "0s" to "1h";

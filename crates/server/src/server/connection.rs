@@ -39,7 +39,6 @@ impl ConnectionRules {
         http1
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_millis(options.header_read_timeout_ms))
-            .max_headers(HEADERS_MAX)
             // The buffer alone is no sharp limit: one read may go beyond it.
             .max_header_size(HEAD_BYTES_MAX)
             .max_buf_size(HEAD_BYTES_MAX);
@@ -243,10 +242,8 @@ async fn later_phase(phases: &mut watch::Receiver<Phase>, known: Phase) -> Phase
 }
 
 const NOTHING: &[u8] = b"";
-/// The most header fields of an HTTP/1.1 request; one with more is answered `431`.
-const HEADERS_MAX: usize = 100;
-/// The most bytes of an HTTP/1.1 request's head; one with more is answered `431`. Hyper reads bodies in pieces of up
-/// to this size.
+/// The most bytes of an HTTP/1.1 request's head; one with more is answered `431`, as is one with more than 100 fields,
+/// which is hyper's own limit. Hyper reads bodies in pieces of up to this size.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HTTP2_HEADER_LIST_BYTES_MAX: u32 = 32 * 1024;
 /// How much of a stream's response HTTP/2 holds for a peer that does not read. The library's own 400 KiB would let
