@@ -17,6 +17,7 @@ mod publish;
 mod query;
 mod read;
 mod router;
+mod successor;
 mod topic_path;
 mod topics;
 

@@ -8,4 +8,4 @@ pub mod hub;
 mod server;
 mod transports;
 
-pub use server::{Server, ServerOptions};
+pub use server::{Listeners, Server, ServerOptions};

@@ -14,12 +14,14 @@ mod whole;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use http::HeaderMap;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Uri};
 use longwave_core::{Append, Appended, DataFormat, Message, NewMessage, Outcome};
 
 use self::batch::BatchRules;
 use self::content_type::BodyKind;
 use self::request::PublishRequest;
+use super::successor::{WholeRequest, or_pass_on};
 use super::{App, Code, Problem, Query, TopicPath};
 
 pub(crate) use self::answer::append_problem;
@@ -65,16 +67,30 @@ pub(super) async fn publish(
     State(app): State<App>,
     TopicPath(topic): TopicPath,
     query: Query,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let request = PublishRequest::parse(topic, &query, &headers, app.log().epoch())?;
     app.metrics().publish(request.kind.as_str());
-    match request.kind {
-        BodyKind::Single(format) => single(&app, request, format, body).await,
-        BodyKind::Batch => batch(&app, request, body).await,
-        BodyKind::EventStream | BodyKind::Lines => stream::publish(app, request, body).await,
-    }
+    let limit = match request.kind {
+        BodyKind::Single(_) => {
+            BodyLimit { bytes_max: app.options().event_bytes_max, code: Code::EventTooLarge }
+        }
+        BodyKind::Batch => {
+            BodyLimit { bytes_max: app.options().batch_bytes_max, code: Code::BatchTooLarge }
+        }
+        BodyKind::EventStream | BodyKind::Lines => {
+            return stream::publish(app, request, body).await;
+        }
+    };
+    let body = read_whole(&app, body, limit).await?;
+    let result = match request.kind {
+        BodyKind::Single(format) => single(&app, request, format, &body.bytes).await,
+        _ => batch(&app, request, &body.bytes).await,
+    };
+    let whole = WholeRequest { method: Method::POST, uri, headers, body: body.bytes.clone() };
+    or_pass_on(&app, result, whole).await
 }
 
 /// A body that is one event; an empty one is none where the topic is to end.
@@ -82,14 +98,12 @@ async fn single(
     app: &App,
     request: PublishRequest,
     format: DataFormat,
-    body: Body,
+    body: &Bytes,
 ) -> Result<Response, Problem> {
-    let limit = BodyLimit { bytes_max: app.options().event_bytes_max, code: Code::EventTooLarge };
-    let body = read_whole(app, body, limit).await?;
     let mut messages = Vec::new();
-    if !body.bytes.is_empty() || request.end.is_none() {
-        whole::check_format(format, &body.bytes)?;
-        let message = Message { event_type: request.event_type, format, data: body.bytes.clone() };
+    if !body.is_empty() || request.end.is_none() {
+        whole::check_format(format, body)?;
+        let message = Message { event_type: request.event_type, format, data: body.clone() };
         messages.push(NewMessage { message, key: None });
     }
     let append = Append {
@@ -107,16 +121,14 @@ async fn single(
 }
 
 /// A body with an event a line, appended together or not at all.
-async fn batch(app: &App, request: PublishRequest, body: Body) -> Result<Response, Problem> {
-    let limit = BodyLimit { bytes_max: app.options().batch_bytes_max, code: Code::BatchTooLarge };
-    let body = read_whole(app, body, limit).await?;
+async fn batch(app: &App, request: PublishRequest, body: &[u8]) -> Result<Response, Problem> {
     let rules = BatchRules {
         event_type: request.event_type.as_ref(),
         strings: request.format.unwrap_or(DataFormat::Text),
         event_bytes_max: app.options().event_bytes_max,
         events_max: app.options().batch_events_max,
     };
-    let messages = batch::parse(&body.bytes, &rules)?;
+    let messages = batch::parse(body, &rules)?;
     // Far below the limit: a batch is bounded.
     let offered =
         u32::try_from(messages.len()).unwrap_or(u32::MAX - 1) + u32::from(request.end.is_some());

@@ -7,7 +7,9 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, any, get};
 use http::{Method, Uri};
 
-use super::{App, Code, Problem, TopicPath, openapi, origin, probes, publish, read, topics};
+use super::{
+    App, Code, Problem, TopicPath, openapi, origin, probes, publish, read, successor, topics,
+};
 
 /// Every route with its middleware.
 pub(crate) fn router(app: App) -> Router {
@@ -73,8 +75,12 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     )
 }
 
-/// Counts a request once its answer's head is there.
+/// Counts a request once its answer's head is there. Passes it on where another server has the log.
 async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+    let _open = app.requests().begin();
+    if let Some(successor) = app.successor() {
+        return successor::pass_on(successor, request).await;
+    }
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
