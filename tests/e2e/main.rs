@@ -11,3 +11,4 @@ mod crash;
 mod full_disk;
 mod power;
 mod restart;
+mod takeover;
