@@ -132,6 +132,11 @@ impl LongwaveServer {
         self.process.replace(process)
     }
 
+    /// Takes the process out, to be ended by whoever does; another one can be started then.
+    pub fn take(&mut self) -> Option<Process> {
+        self.process.take()
+    }
+
     fn process(&self, flags: &[&str]) -> anyhow::Result<Process> {
         let log = self.folder.path().join("server.log");
         let mut command = Command::new(binary()?);

@@ -80,13 +80,13 @@ impl Wire {
         Wire { stream, received: Vec::new() }
     }
 
-    pub(super) async fn send(&mut self, word: &Word) -> io::Result<()> {
+    pub(super) async fn send(&self, word: &Word) -> io::Result<()> {
         self.send_with(word, &[]).await
     }
 
     /// Says a word, and passes sockets on.
     pub(super) async fn send_with(
-        &mut self,
+        &self,
         word: &Word,
         sockets: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
@@ -178,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn words_and_sockets_arrive_as_they_were_sent() {
         let (a, b) = UnixStream::pair().unwrap();
-        let (mut a, mut b) = (Wire::new(a), Wire::new(b));
+        let (a, mut b) = (Wire::new(a), Wire::new(b));
         let listeners: Vec<TcpListener> =
             (0..SOCKETS_MAX).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let sockets: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
