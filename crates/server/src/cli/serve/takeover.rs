@@ -20,7 +20,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use longwave::Server;
@@ -241,6 +241,7 @@ impl Claim {
                 break;
             }
         }
+        let asked = Instant::now();
         if wire.send(&Word::Release).await.is_ok() {
             match wire.receive().await {
                 Ok((Some(Word::Refused(reason)), _)) => {
@@ -251,21 +252,27 @@ impl Claim {
             }
         }
         let opened = tokio::task::spawn_blocking(move || preread.open()).await?;
-        Ok((Claimed(wire), opened))
+        Ok((Claimed { wire, asked }, opened))
     }
 }
 
 /// A log that was taken over, while the other process still answers for it.
 #[derive(Debug)]
-pub(super) struct Claimed(Wire);
+pub(super) struct Claimed {
+    wire: Wire,
+    /// When the log was asked for.
+    asked: Instant,
+}
 
 impl Claimed {
     /// Sends the other process away. When this returns, it shows nobody the log as it was.
     pub(super) async fn serve(mut self) {
         // A process that is gone shows nobody anything.
-        if self.0.send(&Word::Serving).await.is_ok() {
-            drop(self.0.expect(&Word::Leaving).await);
+        if self.wire.send(&Word::Serving).await.is_ok() {
+            drop(self.wire.expect(&Word::Leaving).await);
         }
+        let waited_ms = self.asked.elapsed().as_secs_f64() * 1e3;
+        tracing::info!("took over; publishers waited for {waited_ms:.1} ms at most");
     }
 }
 
