@@ -227,7 +227,7 @@ fn fill(
     topics: u64,
 ) -> anyhow::Result<String> {
     let data_of = "x".repeat(200);
-    let per_topic = (FILL_BATCH_EVENTS / topics.max(1)).clamp(1, 1000);
+    let per_topic = (bytes_min / EVENT_BYTES / topics.max(1)).clamp(1, BATCH_EVENTS_MAX);
     let batch = format!("{{\"data\":\"{data_of}\"}}\n").repeat(usize::try_from(per_topic)?);
     let (mut kept, mut events) = (None, 0);
     loop {
@@ -250,7 +250,9 @@ const SETTINGS: &[(&str, &str)] =
     &[("--retention-max-bytes", "64GiB"), ("--drain-timeout", "1s"), ("--log-level", "warn")];
 const PUBLISHERS: usize = 8;
 const EVENT: &[u8] = &[b'x'; 200];
-const FILL_BATCH_EVENTS: u64 = 100_000;
+/// What an event takes in the log, about.
+const EVENT_BYTES: u64 = 250;
+const BATCH_EVENTS_MAX: u64 = 1000;
 /// How long publishers run undisturbed before and after a restart.
 const CALM: Duration = Duration::from_secs(2);
 /// Leaves the machine to the server now and then: both share it.

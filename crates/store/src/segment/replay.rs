@@ -107,12 +107,15 @@ impl Replay {
         if !is_closed {
             state.ledger.replay_position(reserved, UnixMillis(0));
         }
-        state.replay_newest_removed(&met);
+        let configured = state.ledger.configured_topics();
+        for name in &configured {
+            state.replay_newest_removed(name, &met);
+        }
         state.ledger.replay_finished();
         state.committed = state.ledger.last();
         // What had been removed by these rules before is removed again, unless it is gone.
-        for name in state.ledger.configured_topics() {
-            state.trim_topic(&name, now);
+        for name in &configured {
+            state.trim_topic(name, now);
         }
         // A log that was closed gives positions behind its end; what was reserved before has no more meaning.
         (state, if is_closed { Seq::ZERO } else { reserved })
@@ -241,13 +244,11 @@ impl State {
     }
 
     /// The same where the events that were removed are a topic's newest: its settings know of them.
-    fn replay_newest_removed(&mut self, met: &HashMap<TopicName, Seq>) {
-        for name in self.ledger.configured_topics() {
-            let last = self.ledger.topic(&name).map_or(Seq::ZERO, |topic| topic.last);
-            let behind = met.get(&name).copied().unwrap_or_default();
-            if behind < last && !self.is_damaged(behind, last, &[]) {
-                self.replay_removal(&name, last);
-            }
+    fn replay_newest_removed(&mut self, name: &TopicName, met: &HashMap<TopicName, Seq>) {
+        let last = self.ledger.topic(name).map_or(Seq::ZERO, |topic| topic.last);
+        let behind = met.get(name).copied().unwrap_or_default();
+        if behind < last && !self.is_damaged(behind, last, &[]) {
+            self.replay_removal(name, last);
         }
     }
 
