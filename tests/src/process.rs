@@ -41,6 +41,18 @@ impl Process {
         Ok(Process { child, log: log.to_owned() })
     }
 
+    /// How much memory it takes, in bytes: its share of what it shares, and all else (`Pss`).
+    ///
+    /// # Errors
+    /// When it has ended, or the system does not tell.
+    pub fn memory_bytes(&self) -> anyhow::Result<u64> {
+        let id = self.child.id().context("it has ended")?;
+        let rollup = std::fs::read_to_string(format!("/proc/{id}/smaps_rollup"))?;
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss")?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib * 1024)
+    }
+
     /// Its end, if it has come to it.
     ///
     /// # Errors

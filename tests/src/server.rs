@@ -92,6 +92,14 @@ impl LongwaveServer {
         &self.data
     }
 
+    /// How much memory it takes, in bytes.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn memory_bytes(&self) -> anyhow::Result<u64> {
+        self.process.as_ref().context("the server was not started")?.memory_bytes()
+    }
+
     /// Keeps its log and what it said after the test, for somebody to look at; says where.
     pub fn keep_files(&mut self) -> &Path {
         self.folder.disable_cleanup(true);

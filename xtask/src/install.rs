@@ -44,11 +44,25 @@ pub(crate) fn rust_target(target: &str) -> anyhow::Result<()> {
 /// # Errors
 /// When one is missing and this process may not install it, or the installation fails.
 pub(crate) fn debian(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
-    let missing: Vec<&str> = wanted
-        .iter()
-        .filter(|(program, _)| !process::is_installed(program))
-        .map(|(_, package)| *package)
-        .collect();
+    let is_missing = |(program, _): &&(&str, _)| !process::is_installed(program);
+    let missing: Vec<&str> =
+        wanted.iter().filter(is_missing).map(|(_, package)| *package).collect();
+    apt_get_install(&missing)
+}
+
+/// A file from a Debian package.
+///
+/// # Errors
+/// As [`debian`], or when the package does not bring the file.
+pub(crate) fn debian_file(path: &Path, package: &str) -> anyhow::Result<()> {
+    if !path.is_file() {
+        apt_get_install(&[package])?;
+    }
+    anyhow::ensure!(path.is_file(), "{package} has not brought {}", path.display());
+    Ok(())
+}
+
+fn apt_get_install(missing: &[&str]) -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -73,7 +87,7 @@ pub(crate) fn debian(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
     };
     apt_get(&["update", "--quiet"])?;
     let install = ["install", "--quiet", "--yes", "--no-install-recommends"];
-    let arguments: Vec<&str> = install.into_iter().chain(missing).collect();
+    let arguments: Vec<&str> = install.iter().chain(missing).copied().collect();
     apt_get(&arguments)
 }
 

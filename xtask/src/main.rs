@@ -3,6 +3,7 @@
 //! What the checks are is the table [`test::STEPS`]; start there. Nothing of this is part of what gets published.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its terminal")]
 
+mod bench;
 mod edges;
 mod r#gen;
 mod install;
@@ -29,6 +30,7 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let rest = arguments.get(1..).unwrap_or_default();
     match arguments.first().map(String::as_str) {
         Some("test") => test::run(rest),
+        Some("bench") => bench::run(rest),
         Some("gen") => steps::gen_run(),
         Some("crash") => steps::crash_run(rest),
         Some("help" | "--help" | "-h") | None => {
@@ -44,5 +46,6 @@ usage: cargo xtask <command>
 
   test [STEP…]                   every check that has to pass, or only these steps
   test --list                    the steps
+  bench [FLAG…]                  measure Longwave beside a floor and its peers; --help tells the flags
   gen                            write the generated files
   crash [--count N] [--seed S]   kill the server N times under load, with this seed";

@@ -162,7 +162,7 @@ impl GapReason {
 }
 
 /// From where to read the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "every log must know every way to start")]
 pub enum ReadFrom {
     /// Right behind this position.
@@ -311,6 +311,54 @@ impl Feed {
         self.page = Some(Box::new(PendingPage { told, floor, events: events.into(), next }));
     }
 
+    /// Takes back what was delivered behind `through`: the reader did not get it after all, and it will be delivered
+    /// again. A gap that was delivered counts as told.
+    ///
+    /// `through` lies before the first event that is taken back, and no event that the reader did get lies behind it.
+    /// So memory need not be held for a reader that takes nothing: its feed forgets, and reads again.
+    pub fn rewind(&mut self, through: Seq) {
+        self.page = None;
+        self.log_read = LogRead::Partly;
+        self.cursor = self.cursor.min(through);
+        self.ends.rewind(self.cursor);
+    }
+
+    /// Takes in that the reader was handed these events of its channel, in order, without the feed having been polled
+    /// for them: what goes to many readers at once is looked up once.
+    ///
+    /// To be called only on a feed that follows a channel and was last told to wait, with all that came since.
+    pub fn handle_delivered(&mut self, events: &[Arc<Event>]) {
+        for event in events {
+            if event.seq > self.cursor {
+                self.cursor = event.seq;
+                self.note_end(event);
+            }
+        }
+    }
+
+    /// Whether it has to remember more than its cursor. One that has not can be made again from that, by
+    /// [`Feed::following`].
+    #[must_use]
+    pub fn is_only_a_cursor(&self) -> bool {
+        self.selectors.as_topic().is_some() || self.selectors.iter().any(|s| s.as_topic().is_none())
+    }
+
+    /// A feed that goes on behind `cursor` in a channel that its reader has followed up to there.
+    #[must_use]
+    pub fn following(
+        selectors: Arc<SelectorSet>,
+        types: TypeFilter,
+        epoch: Epoch,
+        cursor: Seq,
+    ) -> Feed {
+        let start = StartAt::After(EventId { epoch, seq: cursor });
+        let query =
+            FeedQuery { selectors, types, start, epoch, committed: cursor, ends: Vec::new() };
+        let mut feed = Feed::new(query);
+        feed.join(cursor);
+        feed
+    }
+
     /// Fills a batch, and says what to do if it stays empty.
     fn fill(&mut self, tail: Option<&Tail>, batch: &mut Batch) -> Step {
         self.drain_page(tail, batch);
@@ -384,11 +432,15 @@ impl Feed {
             batch.push(event)?;
         }
         self.cursor = event.seq;
+        self.note_end(event);
+        ControlFlow::Continue(())
+    }
+
+    fn note_end(&mut self, event: &Event) {
         if let Payload::End(reason) = event.payload {
             let end = TopicEnd { seq: event.seq, time: event.time, reason };
             self.ends.handle_end(&event.topic, end);
         }
-        ControlFlow::Continue(())
     }
 
     fn id(&self, seq: Seq) -> EventId {

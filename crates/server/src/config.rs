@@ -13,7 +13,7 @@ mod value;
 pub(crate) use reference::{effective, markdown};
 pub(crate) use resolve::Sources;
 pub(crate) use table::{LogFormat, LogKind, Settings, TABLE};
-pub(crate) use value::{Shape, parse_duration};
+pub(crate) use value::{Shape, Threads, parse_duration};
 
 /// One row of the table: all there is to know of a setting but its type, which the field of [`Settings`] has.
 #[derive(Debug)]

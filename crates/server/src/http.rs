@@ -5,6 +5,7 @@
 
 mod app;
 mod budget;
+mod front;
 mod humane;
 mod json_object;
 mod metrics;
@@ -30,7 +31,8 @@ pub use router::route_paths;
 pub use topic_path::TopicPath;
 
 pub(crate) use app::Phase;
+pub(crate) use front::Front;
 pub(crate) use humane::{parse_duration_ms, rfc3339};
 pub(crate) use json_object::JsonObject;
 pub(crate) use publish::append_problem;
-pub(crate) use router::router;
+use router::router;

@@ -9,7 +9,6 @@
 //! [`Feed`]: longwave_core::Feed
 //! [`CommitFeed`]: longwave_store::CommitFeed
 
-mod board;
 mod page;
 mod subscription;
 #[cfg(test)]
@@ -22,10 +21,10 @@ use longwave_core::{
     EventId, Feed, FeedQuery, LogPage, LogRead, ReadFrom, SelectorSet, StartAt, TailLimits,
     TopicName, TypeFilter,
 };
+pub use longwave_delivery::SubscriberKind;
+use longwave_delivery::{Board, Refused, Seat};
 use longwave_store::{CommitFeed, Log, ReadError, ReadPage, ReadQuery, Start};
 
-pub use self::board::SubscriberKind;
-use self::board::{Board, Refused, Seat};
 pub use self::page::{Page, PageError, PageQuery};
 pub use self::subscription::{Delivery, NextError, Subscription};
 
@@ -76,6 +75,11 @@ impl Hub {
         // The task holds no log: a log that nobody else holds must be able to go, and to end its feed by that.
         tokio::spawn(dispatch(Arc::clone(&board), commits));
         Hub { log, board }
+    }
+
+    /// The board that all its subscribers sit at.
+    pub(crate) fn board(&self) -> &Arc<Board> {
+        &self.board
     }
 
     /// The log.
@@ -195,17 +199,12 @@ async fn read_into(
     from: ReadFrom,
     events_max: usize,
 ) -> Result<usize, ReadError> {
-    let start = match from {
-        ReadFrom::After(seq) => Start::After(seq),
-        ReadFrom::Last(count) => Start::Last(count),
-        ReadFrom::Since(time) => Start::Since(time),
-    };
     // A filter may hide most of what is read, so only without one it is known how much is wanted.
     let wanted = if feed.types().is_all() { events_max } else { READ_EVENTS_MAX };
     let page = log
         .read(ReadQuery {
             selectors: Arc::clone(feed.selectors()),
-            start,
+            start: start(from),
             max_events: wanted.clamp(1, READ_EVENTS_MAX),
             max_bytes: READ_BYTES_MAX,
         })
@@ -215,7 +214,17 @@ async fn read_into(
     Ok(events)
 }
 
-fn log_page(page: ReadPage) -> LogPage {
+/// What a feed asks for, as logs are asked for it.
+pub(crate) fn start(from: ReadFrom) -> Start {
+    match from {
+        ReadFrom::After(seq) => Start::After(seq),
+        ReadFrom::Last(count) => Start::Last(count),
+        ReadFrom::Since(time) => Start::Since(time),
+    }
+}
+
+/// What a log answered, as feeds take it in.
+pub(crate) fn log_page(page: ReadPage) -> LogPage {
     let gap = page.gap.map(|gap| {
         let reason = match gap.reason {
             longwave_store::GapReason::Retention => longwave_core::GapReason::Retention,

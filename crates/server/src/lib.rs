@@ -6,6 +6,7 @@
 pub mod http;
 pub mod hub;
 mod server;
+mod takeover;
 mod transports;
 
 pub use server::{Listeners, Server, ServerOptions};

@@ -6,19 +6,21 @@ mod accept;
 mod connection;
 mod last_words;
 mod listeners;
+mod preface;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use longwave_store::{CommitFeed, Log};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::http::{App, HttpOptions, Phase, router};
+use crate::http::{App, Front, HttpOptions, Phase};
 
 use self::accept::Acceptor;
 use self::connection::ConnectionRules;
@@ -37,7 +39,7 @@ pub struct ServerOptions {
 /// A running server. Dropping it does not stop it; [`Server::shutdown`] does.
 pub struct Server {
     app: App,
-    router: Router,
+    front: Front,
     rules: Arc<ConnectionRules>,
     listeners: Listeners,
     acceptors: Vec<JoinHandle<()>>,
@@ -56,14 +58,14 @@ impl Server {
         log: Arc<dyn Log>,
         commits: CommitFeed,
     ) -> io::Result<Server> {
-        let listeners = Listeners::bind(&options.listen, Vec::new()).await?;
+        let listeners = Listeners::bind(&options.listen, Vec::new())?;
         Server::start_on(listeners, options.http, log, commits)
     }
 
     /// Serves `log` on sockets that are bound already.
     ///
     /// # Errors
-    /// When the system has no file descriptors left. Nothing runs then.
+    /// When the system has no file descriptors or threads left. Nothing runs then.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -76,11 +78,11 @@ impl Server {
         let connections_max = u32::try_from(options.connections_max).unwrap_or(u32::MAX);
         let connections = Arc::new(Semaphore::new(connections_max as usize));
         let rules = Arc::new(ConnectionRules::new(&options));
-        let app = App::new(log, commits, options, listeners.local_addrs());
-        let router = router(app.clone());
+        let app = App::new(log, commits, options, listeners.local_addrs())?;
+        let front = Front::new(app.clone());
         let acceptors = Vec::new();
         let mut server =
-            Server { app, router, rules, listeners, acceptors, connections, connections_max };
+            Server { app, front, rules, listeners, acceptors, connections, connections_max };
         server.accept()?;
         Ok(server)
     }
@@ -108,7 +110,7 @@ impl Server {
         let acceptors = self.listeners.open()?.into_iter().map(|listener| {
             let acceptor = Acceptor {
                 listener,
-                router: self.router.clone(),
+                front: self.front.clone(),
                 connections: Arc::clone(&self.connections),
                 rules: Arc::clone(&self.rules),
                 phase: self.app.phase(),

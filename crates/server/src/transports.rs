@@ -9,6 +9,7 @@ mod html;
 mod live;
 mod negotiate;
 mod page;
+mod parking;
 mod problems;
 mod read_request;
 mod websocket;
@@ -51,6 +52,7 @@ pub(crate) async fn events(State(app): State<App>, request: Request) -> Result<R
 }
 
 pub(crate) use self::html::index;
+pub(crate) use self::parking::Parking;
 
 /// Where a read says which topics it means.
 enum Scope {
@@ -77,11 +79,9 @@ async fn read(app: App, parts: Parts, scope: Scope) -> Result<Response, Problem>
         return websocket::accept(app, parts, None, None).await;
     };
     match format {
-        Format::Sse => {
-            live::open(&app, &parts.method, selectors, request, SubscriberKind::Sse).await
-        }
+        Format::Sse => live::open(&app, &parts, selectors, request, SubscriberKind::Sse).await,
         Format::Ndjson => {
-            live::open(&app, &parts.method, selectors, request, SubscriberKind::Ndjson).await
+            live::open(&app, &parts, selectors, request, SubscriberKind::Ndjson).await
         }
         Format::Page => page::answer(&app, &parts.headers, selectors, request).await,
         Format::Html => Ok(html::topic()),

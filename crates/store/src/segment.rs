@@ -114,7 +114,9 @@ impl SegmentLog {
         dir.create_if_missing().map_err(io_error)?;
         let lock = dir.lock_within(options.lock_wait)?;
         let recovered = recovery::recover(&dir, options.clock.now(), preread)?;
-        let active = recovered.state.active().map(|s| Active::new(s, recovered.reserved));
+        let bytes_max = options.segment_bytes_max();
+        let active = recovered.state.active();
+        let active = active.map(|newest| Active::new(newest, recovered.reserved, bytes_max));
         let Some(active) = active else {
             return Err(io_error(std::io::Error::other("there is no segment to write to")));
         };
@@ -123,7 +125,7 @@ impl SegmentLog {
             identity: recovered.identity,
             clock: options.clock.clone(),
             retention: options.retention,
-            segment_bytes_max: options.segment_bytes_max(),
+            segment_bytes_max: bytes_max,
             segment_age_max_ms: options.segment_age_max_ms(),
             state: RwLock::new(recovered.state),
             lock: Mutex::new(Some(lock)),

@@ -68,6 +68,12 @@ impl Ends {
         self.last = last;
     }
 
+    /// Takes in that the reader has the events up to `cursor` only. What is known of the ends behind it stays known.
+    pub(super) fn rewind(&mut self, cursor: Seq) {
+        self.last = None;
+        self.handle_cursor(cursor);
+    }
+
     fn note(&mut self, topic: &TopicName, end: TopicEnd) {
         if let Some(topics) = &mut self.topics
             && let Ok(i) = topics.binary_search_by(|other| other.name.cmp(topic))

@@ -21,7 +21,7 @@ use super::failure::Failure;
 use super::flags::SettingFlags;
 use super::open_files::raise_open_files;
 use super::output::print;
-use crate::config::{LogFormat, LogKind, Settings, Sources};
+use crate::config::{LogFormat, LogKind, Settings, Sources, Threads};
 
 pub(crate) fn run(flags: SettingFlags) -> Result<(), Failure> {
     let sources = Sources::of_process(flags.words);
@@ -127,7 +127,7 @@ async fn start(settings: &Settings) -> Result<(Server, Option<Arc<SegmentLog>>),
                 settings.takeover.origin
             )));
         }
-        let listeners = Listeners::bind(listen, Vec::new()).await.map_err(failed)?;
+        let listeners = Listeners::bind(listen, Vec::new()).map_err(failed)?;
         let options = MemoryOptions { retention, ..MemoryOptions::default() };
         let (log, commits) = MemoryLog::open(options).context("the log can't be opened")?;
         return Ok((Server::start_on(listeners, http_options(settings), log, commits)?, None));
@@ -143,7 +143,7 @@ async fn start(settings: &Settings) -> Result<(Server, Option<Arc<SegmentLog>>),
     let (listeners, claimed, opened) = match claim {
         Some((claim, inherited)) => {
             // Before the log: what can't be bound must not cost anybody a moment.
-            let listeners = Listeners::bind(listen, inherited).await.map_err(failed)?;
+            let listeners = Listeners::bind(listen, inherited).map_err(failed)?;
             let (claimed, opened) = claim.open().await.map_err(takeover_failure)?;
             (listeners, Some(claimed), opened)
         }
@@ -151,7 +151,7 @@ async fn start(settings: &Settings) -> Result<(Server, Option<Arc<SegmentLog>>),
             // After the log: who waits in a listener's queue shall not wait for a log that can't be opened.
             let opened = tokio::task::spawn_blocking(move || SegmentLog::open(options)).await?;
             let (log, commits) = opened.map_err(|error| open_failure(settings, error))?;
-            match Listeners::bind(listen, Vec::new()).await {
+            match Listeners::bind(listen, Vec::new()) {
                 Ok(listeners) => (listeners, None, Ok((log, commits))),
                 Err(error) => {
                     log.close().await;
@@ -218,6 +218,10 @@ fn http_options(settings: &Settings) -> HttpOptions {
         topics_page_max: to_usize(settings.topics_page_max.value),
         websocket_message_bytes_max: to_usize(settings.websocket_message_size.value.0),
         websocket_write_timeout_ms: millis(settings.websocket_write_timeout.value),
+        reactors: match settings.reactors.value {
+            Threads::Auto => HttpOptions::reactors_default(),
+            Threads::Fixed(count) => to_usize(count),
+        },
         connections_max: to_usize(settings.connections.value),
         http2_streams_max: u32::try_from(settings.http2_streams.value).unwrap_or(u32::MAX),
         drain_timeout_ms: millis(settings.drain_timeout.value),

@@ -13,7 +13,7 @@ use longwave::http::{HostNames, Origins};
 use super::Setting;
 use super::error::SettingsError;
 use super::resolve::{Resolver, Sourced, Sources};
-use super::value::{Bounded, Size, Value, one};
+use super::value::{Bounded, Size, Threads, Value, one};
 
 macro_rules! settings {
     ($($field:ident: $type:ty $(as $kept:ty)? = $default:literal
@@ -88,6 +88,8 @@ settings! {
         "How long a client that lost its stream is asked to wait before it comes back"
     retry_jitter: Duration = "1s", in "delivery.retry_jitter", from "0s" to "1h";
         "At most this much is added to retry at random, so that clients don't all come back at once"
+    reactors: Threads = "auto", in "delivery.reactors", from "1" to "256";
+        "Threads that write to live streams over HTTP/1.1; auto is one for each processor"
     long_poll_max: Duration = "60s", in "delivery.long_poll_max", from "1s" to "1h";
         "The longest that a long poll waits"
     page_events: u64 = "100", in "delivery.page_events", from "1" to "1000";

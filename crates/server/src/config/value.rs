@@ -57,6 +57,15 @@ impl From<Bounded<Duration>> for Duration {
     }
 }
 
+/// How many threads there are for a kind of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Threads {
+    /// One for each processor that the process may use.
+    Auto,
+    /// So many.
+    Fixed(u64),
+}
+
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Size(pub(crate) u64);
@@ -111,6 +120,23 @@ impl Value for u64 {
 
     fn is_within(&self, least: &u64, most: &u64) -> bool {
         (least..=most).contains(&self)
+    }
+}
+
+impl Value for Threads {
+    const KIND: &'static str = "number, or auto";
+
+    fn parse(words: &[String]) -> Result<Threads, String> {
+        match one(words)? {
+            "auto" => Ok(Threads::Auto),
+            _ => u64::parse(words)
+                .map(Threads::Fixed)
+                .map_err(|expected| format!("{expected}, or auto for one a processor")),
+        }
+    }
+
+    fn is_within(&self, least: &Threads, most: &Threads) -> bool {
+        *self == Threads::Auto || (least..=most).contains(&self)
     }
 }
 

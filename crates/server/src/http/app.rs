@@ -1,5 +1,6 @@
 //! What every handler gets: [`App`].
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -12,6 +13,7 @@ use super::origin::Hosts;
 use super::successor::Requests;
 use super::{HttpOptions, Metrics};
 use crate::hub::Hub;
+use crate::transports::Parking;
 
 /// The server's parts as handlers use them. Cheap to clone.
 #[derive(Clone)]
@@ -23,7 +25,8 @@ struct Parts {
     hub: Hub,
     options: HttpOptions,
     hosts: Hosts,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
+    parking: Parking,
     bodies: Budget,
     phase: watch::Sender<Phase>,
     requests: Requests,
@@ -47,6 +50,9 @@ pub(crate) enum Phase {
 impl App {
     /// An application over a log that was just opened, and its feed. `local_addrs` is where it is reached.
     ///
+    /// # Errors
+    /// Where the system gives no threads for live streams.
+    ///
     /// # Panics
     /// Outside of a Tokio runtime.
     pub(crate) fn new(
@@ -54,19 +60,22 @@ impl App {
         commits: CommitFeed,
         options: HttpOptions,
         local_addrs: &[SocketAddr],
-    ) -> App {
-        App {
+    ) -> io::Result<App> {
+        let hub = Hub::start(log, commits, TailLimits::default());
+        let metrics = Arc::new(Metrics::new());
+        Ok(App {
             parts: Arc::new(Parts {
-                hub: Hub::start(log, commits, TailLimits::default()),
+                parking: Parking::open(&hub, &options, Arc::clone(&metrics))?,
+                hub,
                 hosts: Hosts::new(&options.hosts, local_addrs),
-                metrics: Metrics::new(),
+                metrics,
                 bodies: Budget::new(options.bodies_bytes_max),
                 phase: watch::Sender::new(Phase::Serving),
                 requests: Requests::default(),
                 successor: OnceLock::new(),
                 options,
             }),
-        }
+        })
     }
 
     /// Where events are kept.
@@ -79,6 +88,11 @@ impl App {
     #[must_use]
     pub fn hub(&self) -> &Hub {
         &self.parts.hub
+    }
+
+    /// Where the sockets of live streams are.
+    pub(crate) fn parking(&self) -> &Parking {
+        &self.parts.parking
     }
 
     /// The limits and intervals.

@@ -13,12 +13,15 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::App;
+use super::router::TOPIC_ROUTE;
 use crate::hub::SubscriberKind;
 
 /// The server's counters.
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
+    /// Publishes that were answered `201`, a member of `requests`: looking for it takes longer than counting.
+    created: Counter,
     publishes: Family<KindLabel, Counter>,
     events_published: Counter,
     events_delivered: Family<TransportLabel, Counter>,
@@ -42,8 +45,11 @@ impl Metrics {
     /// All at zero.
     pub(crate) fn new() -> Metrics {
         let mut registry = Registry::with_prefix("longwave");
+        let requests: Family<RequestLabels, Counter> = Family::default();
+        let labels = RequestLabels::new(&Method::POST, TOPIC_ROUTE, StatusCode::CREATED);
         let metrics = Metrics {
-            requests: Family::default(),
+            created: requests.get_or_create_owned(&labels),
+            requests,
             publishes: Family::default(),
             events_published: Counter::default(),
             events_delivered: Family::default(),
@@ -103,18 +109,19 @@ impl Metrics {
         self.publishes.get_or_create(&KindLabel { kind }).inc();
     }
 
+    /// Counts a publish as the request that it is.
+    pub(crate) fn publish_request(&self, status: StatusCode) {
+        match status {
+            StatusCode::CREATED => {
+                self.created.inc();
+            }
+            status => self.request(&Method::POST, TOPIC_ROUTE, status),
+        }
+    }
+
     /// Counts a request. `route` is a route's pattern, never a path that a client chose.
     pub(crate) fn request(&self, method: &Method, route: &str, status: StatusCode) {
-        let labels = RequestLabels {
-            // Methods may be invented by clients, so only the usual ones become labels.
-            method: USUAL_METHODS
-                .into_iter()
-                .find(|usual| *usual == method.as_str())
-                .unwrap_or("other"),
-            route: route.to_owned(),
-            status: status.as_u16(),
-        };
-        self.requests.get_or_create(&labels).inc();
+        self.requests.get_or_create(&RequestLabels::new(method, route, status)).inc();
     }
 
     /// Everything in the text format of OpenMetrics.
@@ -176,6 +183,20 @@ struct RequestLabels {
     method: &'static str,
     route: String,
     status: u16,
+}
+
+impl RequestLabels {
+    fn new(method: &Method, route: &str, status: StatusCode) -> RequestLabels {
+        RequestLabels {
+            // Methods may be invented by clients, so only the usual ones become labels.
+            method: USUAL_METHODS
+                .into_iter()
+                .find(|usual| *usual == method.as_str())
+                .unwrap_or("other"),
+            route: route.to_owned(),
+            status: status.as_u16(),
+        }
+    }
 }
 
 const USUAL_METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT"];

@@ -2,6 +2,7 @@
 //!
 //! Where settings come from is the configuration's business; what they do is said here. Read [`HttpOptions`].
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use crate::hub::Page;
@@ -45,6 +46,8 @@ pub struct HttpOptions {
     /// How long a WebSocket client may leave what it is sent unread before its connection is dropped. Counts while
     /// the buffers on the way to it are full. The kernel gives up after 2 minutes in any case.
     pub websocket_write_timeout_ms: u64,
+    /// How many threads deliver to live streams.
+    pub reactors: usize,
     /// The most connections at one time.
     pub connections_max: usize,
     /// The most HTTP/2 streams of one connection at one time.
@@ -79,6 +82,7 @@ impl Default for HttpOptions {
             topics_page_max: 1_000,
             websocket_message_bytes_max: 2 * 1024 * 1024,
             websocket_write_timeout_ms: 60_000,
+            reactors: HttpOptions::reactors_default(),
             connections_max: 100_000,
             http2_streams_max: 256,
             drain_timeout_ms: 5_000,
@@ -92,6 +96,12 @@ impl Default for HttpOptions {
 impl HttpOptions {
     /// A timeout that never comes.
     pub const NO_LIMIT_MS: u64 = u64::MAX;
+
+    /// A reactor for each processor that the process may use.
+    #[must_use]
+    pub fn reactors_default() -> usize {
+        std::thread::available_parallelism().map_or(1, NonZero::get)
+    }
 
     /// How long a body that is published as it arrives may be silent; `None` for as long as it likes.
     pub(crate) fn stream_idle_timeout(&self) -> Option<Duration> {

@@ -18,10 +18,10 @@ use super::{App, Code, HostNames, Origins, Problem};
 
 /// Refuses requests for a host that is not the server's, and those of pages of sites that may not use it.
 pub(crate) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
-    let host = host_of(request.uri(), request.headers());
-    if let Err(problem) = app.hosts().check(host) {
+    if let Err(problem) = check_host(&app, request.uri(), request.headers()) {
         return problem.into_response();
     }
+    let host = host_of(request.uri(), request.headers());
     if let Some(origin) = request.headers().get(header::ORIGIN) {
         let allowed = is_allowed(&app.options().origins, origin) || is_same_site(origin, host);
         if !allowed {
@@ -37,6 +37,14 @@ pub(crate) async fn check(State(app): State<App>, request: Request, next: Next) 
         response.headers_mut().remove(name);
     }
     response
+}
+
+/// Refuses requests for a host that is not the server's.
+///
+/// # Errors
+/// [`Code::HostForbidden`].
+pub(crate) fn check_host(app: &App, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    app.hosts().check(host_of(uri, headers))
 }
 
 /// Tells browsers what pages of allowed sites may do.

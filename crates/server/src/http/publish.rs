@@ -12,22 +12,22 @@ mod stream;
 mod whole;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri};
+use http::request::Parts;
 use longwave_core::{Append, Appended, DataFormat, Message, NewMessage, Outcome};
 
 use self::batch::BatchRules;
 use self::content_type::BodyKind;
 use self::request::PublishRequest;
-use super::successor::{WholeRequest, or_pass_on};
+use super::successor::or_pass_on;
 use super::{App, Code, Problem, Query, TopicPath};
 
 pub(crate) use self::answer::append_problem;
 pub(super) use self::answer::{PublishAnswer, disk_full, shutting_down};
 pub(super) use self::batch::BatchLine;
-pub(super) use self::whole::{BodyLimit, read_whole};
+pub(super) use self::whole::{BodyLimit, RequestBody, read_whole};
 
 /// Publishes what the body holds, and answers when it is durable.
 #[utoipa::path(
@@ -63,15 +63,22 @@ pub(super) use self::whole::{BodyLimit, read_whole};
         (status = "default", response = super::openapi::ProblemResponse),
     ),
 )]
-pub(super) async fn publish(
-    State(app): State<App>,
-    TopicPath(topic): TopicPath,
-    query: Query,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+pub(super) async fn publish(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    answer(&app, head, body).await
+}
+
+/// Does what a request to publish asks for.
+pub(super) async fn answer(
+    app: &App,
+    head: Parts,
+    body: impl RequestBody,
 ) -> Result<Response, Problem> {
-    let request = PublishRequest::parse(topic, &query, &headers, app.log().epoch())?;
+    let TopicPath(topic) = TopicPath::of(&head.uri)?;
+    let query = Query::of(&head.uri)?;
+    let request = PublishRequest::parse(topic, &query, &head.headers, app.log().epoch())?;
+    // It lies in the connection's buffer, which can be read into again only when nobody needs it any more.
+    drop(head);
     app.metrics().publish(request.kind.as_str());
     let limit = match request.kind {
         BodyKind::Single(_) => {
@@ -81,16 +88,16 @@ pub(super) async fn publish(
             BodyLimit { bytes_max: app.options().batch_bytes_max, code: Code::BatchTooLarge }
         }
         BodyKind::EventStream | BodyKind::Lines => {
-            return stream::publish(app, request, body).await;
+            return stream::publish(app.clone(), request, Body::new(body)).await;
         }
     };
-    let body = read_whole(&app, body, limit).await?;
+    let body = read_whole(app, body, limit).await?;
+    let restated = request.clone();
     let result = match request.kind {
-        BodyKind::Single(format) => single(&app, request, format, &body.bytes).await,
-        _ => batch(&app, request, &body.bytes).await,
+        BodyKind::Single(format) => single(app, request, format, &body.bytes).await,
+        _ => batch(app, request, &body.bytes).await,
     };
-    let whole = WholeRequest { method: Method::POST, uri, headers, body: body.bytes.clone() };
-    or_pass_on(&app, result, whole).await
+    or_pass_on(app, result, || restated.restate(app.log().epoch(), body.bytes.clone())).await
 }
 
 /// A body that is one event; an empty one is none where the topic is to end.

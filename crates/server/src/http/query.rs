@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use axum::extract::FromRequestParts;
+use http::Uri;
 use http::request::Parts;
 
 use super::{Code, Problem};
@@ -28,6 +29,15 @@ impl Query {
             pairs.push((decode(name)?, decode(value)?));
         }
         Ok(Query { pairs })
+    }
+
+    /// Reads a URL's parameters.
+    ///
+    /// # Errors
+    /// [`Code::ParameterInvalid`].
+    pub fn of(uri: &Uri) -> Result<Query, Problem> {
+        Query::parse(uri.query().unwrap_or_default())
+            .map_err(|error| Problem::new(Code::ParameterInvalid, error))
     }
 
     /// The most parameters of one request: 100 selectors and some more.
@@ -85,8 +95,7 @@ impl<S: Sync> FromRequestParts<S> for Query {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Query, Problem> {
-        Query::parse(parts.uri.query().unwrap_or_default())
-            .map_err(|error| Problem::new(Code::ParameterInvalid, error))
+        Query::of(&parts.uri)
     }
 }
 

@@ -7,9 +7,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, any, get};
 use http::{Method, Uri};
 
-use super::{
-    App, Code, Problem, TopicPath, openapi, origin, probes, publish, read, successor, topics,
-};
+use super::{App, Code, Problem, TopicPath, openapi, origin, probes, publish, read, topics};
 
 /// Every route with its middleware.
 pub(crate) fn router(app: App) -> Router {
@@ -17,7 +15,12 @@ pub(crate) fn router(app: App) -> Router {
     for (path, methods) in routes() {
         router = router.route(path, methods);
     }
-    router
+    with_middleware(router, app)
+}
+
+/// These routes with what all routes have around them.
+pub(crate) fn with_middleware(routes: Router<App>, app: App) -> Router {
+    routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(origin::cors(&app.options().origins))
@@ -31,7 +34,7 @@ fn routes() -> [(&'static str, MethodRouter<App>); 9] {
     [
         ("/", get(read::index)),
         (
-            "/topics/{*topic}",
+            TOPIC_ROUTE,
             get(read::topic)
                 .connect(read::topic)
                 .head(topics::head)
@@ -49,6 +52,9 @@ fn routes() -> [(&'static str, MethodRouter<App>); 9] {
         ("/openapi.json", get(openapi::openapi)),
     ]
 }
+
+/// The pattern of topics.
+pub(super) const TOPIC_ROUTE: &str = "/topics/{*topic}";
 
 /// The patterns of all routes.
 #[must_use]
@@ -75,12 +81,8 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     )
 }
 
-/// Counts a request once its answer's head is there. Passes it on where another server has the log.
+/// Counts a request once its answer's head is there.
 async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
-    let _open = app.requests().begin();
-    if let Some(successor) = app.successor() {
-        return successor::pass_on(successor, request).await;
-    }
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;

@@ -34,21 +34,21 @@ pub(super) async fn pass_on(successor: SocketAddr, request: Request<Body>) -> Re
 pub(super) async fn or_pass_on(
     app: &App,
     result: Result<Response, Problem>,
-    request: WholeRequest,
+    request: impl FnOnce() -> WholeRequest,
 ) -> Result<Response, Problem> {
     let is_closed = matches!(&result, Err(problem) if problem.code() == Code::ShuttingDown);
     match app.successor() {
-        Some(successor) if is_closed => Ok(pass_on(successor, request.into_request()).await),
+        Some(successor) if is_closed => Ok(pass_on(successor, request().into_request()).await),
         _ => result,
     }
 }
 
 /// What a handler keeps of a request, so that it can be passed on.
-pub(super) struct WholeRequest {
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(in crate::http) struct WholeRequest {
+    pub(in crate::http) method: Method,
+    pub(in crate::http) uri: Uri,
+    pub(in crate::http) headers: HeaderMap,
+    pub(in crate::http) body: Bytes,
 }
 
 impl WholeRequest {

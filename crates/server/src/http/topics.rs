@@ -59,7 +59,7 @@ pub(super) async fn configure(
     let body = read_whole(&app, body, limit).await?;
     let result = put_settings(&app, topic, &body.bytes).await;
     let whole = WholeRequest { method: Method::PUT, uri, headers, body: body.bytes.clone() };
-    or_pass_on(&app, result, whole).await
+    or_pass_on(&app, result, || whole).await
 }
 
 async fn put_settings(app: &App, topic: TopicName, body: &[u8]) -> Result<Response, Problem> {
@@ -160,7 +160,7 @@ pub(super) async fn delete(
         .map(|()| StatusCode::NO_CONTENT.into_response())
         .map_err(|error| delete_problem(&topic, &error));
     let whole = WholeRequest { method: Method::DELETE, uri, headers, body: Bytes::new() };
-    or_pass_on(&app, result, whole).await
+    or_pass_on(&app, result, || whole).await
 }
 
 /// Lists topics in order of their names.

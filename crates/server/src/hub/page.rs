@@ -7,9 +7,9 @@ use longwave_core::{
     Budget, Event, EventId, Feed, FeedGap, FeedItem, SelectorSet, StartAt, Step, TopicEnd,
     TypeFilter,
 };
+use longwave_delivery::Seat;
 use longwave_store::ReadError;
 
-use super::board::Seat;
 use super::subscription::{Delivery, NextError, Subscription};
 use super::{Hub, SubscriberKind, read_into};
 

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use longwave_core::{Budget, EventId, Feed, FeedItem, Step, TopicEnd};
+use longwave_delivery::{Refused, Seat};
 use longwave_store::{Log, ReadError};
 
-use super::board::{Refused, Seat};
 use super::read_into;
 
 /// A place in the streams of some topics. Dropping it frees all that it holds.
@@ -62,6 +62,11 @@ impl Subscription {
     #[must_use]
     pub fn end(&self) -> Option<TopicEnd> {
         self.feed.end()
+    }
+
+    /// What is left of it for somebody who drives the feed himself, from the seat's channel.
+    pub(crate) fn into_parts(self) -> (Seat, Feed) {
+        (self.seat, self.feed)
     }
 
     pub(super) fn feed(&self) -> &Feed {

@@ -1,24 +1,26 @@
 //! The accept loop. Read [`Acceptor`].
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::http::{Code, Phase, Problem};
+use crate::http::{Code, Front, Phase, Problem};
 
 use super::connection::{ConnectionRules, enters, serve};
 use super::last_words::last_words;
+#[cfg(target_os = "linux")]
+use super::socket::set_options;
 
 /// Accepts connections of one listener until the server drains.
 pub(super) struct Acceptor {
     pub(super) listener: TcpListener,
-    pub(super) router: Router,
+    pub(super) front: Front,
     pub(super) connections: Arc<Semaphore>,
     pub(super) rules: Arc<ConnectionRules>,
     pub(super) phase: watch::Receiver<Phase>,
@@ -66,11 +68,26 @@ impl Acceptor {
                 }
                 continue;
             };
-            let (router, rules, phase) =
-                (self.router.clone(), Arc::clone(&self.rules), self.phase.clone());
-            tokio::spawn(serve(stream, permit, router, rules, phase));
+            let (front, rules, phase) =
+                (self.front.clone(), Arc::clone(&self.rules), self.phase.clone());
+            // On the heap first: to make a task of it, tokio moves it about several times.
+            tokio::spawn(Box::pin(serve(stream, permit, front, rules, phase)));
         }
     }
+}
+
+/// A socket that listens at `addr`, with the options that its connections are to have.
+pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Old connections of a server that ran here before don't hinder this one.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    #[cfg(target_os = "linux")]
+    if let Err(error) = set_options(&socket) {
+        tracing::warn!(%error, "connections go without the TCP options that they should have");
+    }
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 /// Whether an accept failed for the connection's own sake, and the next one may well succeed.
@@ -96,6 +113,9 @@ async fn refuse(mut stream: TcpStream, answer: &[u8]) {
     drop(tokio::time::timeout(REFUSAL_TIMEOUT, conversation).await);
 }
 
+/// The most connections that wait to be accepted: a server that restarts is found by all its clients at once. The
+/// kernel has a limit too, usually this one.
+const BACKLOG: u32 = 4096;
 /// How long to wait when the process has no file descriptors, or the kernel no memory, for another connection.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// The most clients at one time that are told of being too many; others are closed without a word.

@@ -1,46 +1,50 @@
 //! One connection's life: [`serve`].
 
-use std::error::Error;
-use std::pin::pin;
+use std::convert::Infallible;
+use std::future::{Future, pending, poll_fn};
+use std::io::Cursor;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncReadExt, join};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tower::ServiceExt;
+use tokio::task::yield_now;
 
-use crate::http::{Code, HttpOptions, Phase, Problem};
+use crate::http::{Code, Front, HttpOptions, Phase, Problem};
+use crate::takeover::{AwaitedTakeover, TakeoverOffer};
 
 use super::last_words::last_words;
-use super::socket::{Rest, Socket};
+use super::preface::Sniffer;
+use super::socket::{Departure, Rest, Socket};
 
 /// What all connections of a server have in common.
 pub(super) struct ConnectionRules {
-    builder: Builder<TokioExecutor>,
-    head_timeout: Duration,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
     timeout_answer: Vec<u8>,
 }
 
 impl ConnectionRules {
     pub(super) fn new(options: &HttpOptions) -> ConnectionRules {
-        let head_timeout = Duration::from_millis(options.header_read_timeout_ms);
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder
-            .http1()
+        let mut http1 = http1::Builder::new();
+        http1
             .timer(TokioTimer::new())
-            .header_read_timeout(head_timeout)
+            .header_read_timeout(Duration::from_millis(options.header_read_timeout_ms))
             .max_headers(HEADERS_MAX)
+            // The buffer alone is no sharp limit: one read may go beyond it.
+            .max_header_size(HEAD_BYTES_MAX)
             .max_buf_size(HEAD_BYTES_MAX);
-        builder
-            .http2()
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
             .timer(TokioTimer::new())
             .enable_connect_protocol()
             .keep_alive_interval(HTTP2_PING_INTERVAL)
@@ -50,70 +54,164 @@ impl ConnectionRules {
             .max_send_buf_size(HTTP2_SEND_BUFFER_BYTES);
         let too_slow =
             Problem::new(Code::RequestTimeout, "the request's head took too long to arrive");
-        ConnectionRules { builder, head_timeout, timeout_answer: last_words(&too_slow) }
+        ConnectionRules { http1, http2, timeout_answer: last_words(&too_slow) }
+    }
+
+    /// Whether hyper writes several buffers at once, as it would anyway, or copies them into one.
+    #[cfg(test)]
+    pub(super) fn write_vectored(&mut self, writes: bool) {
+        self.http1.writev(writes);
     }
 }
 
-/// Serves a connection to its end: the peer's, an error's, a timeout's or the server's.
+/// Serves a connection to its end: the peer's, an error's, a timeout's or the server's, or until a handler takes it.
 pub(super) async fn serve(
     stream: TcpStream,
     permit: OwnedSemaphorePermit,
-    router: Router,
+    front: Front,
     rules: Arc<ConnectionRules>,
     phase: watch::Receiver<Phase>,
 ) {
     let socket = Socket::new(stream, permit);
-    let requests = Arc::new(Requests::default());
-    let service = service_fn(|request: Request<Incoming>| {
-        let (router, under_way) = (router.clone(), Requests::begin(&requests));
-        async move {
-            let response = router.oneshot(request.map(Body::new)).await;
-            drop(under_way);
-            response
+    let end = match serve_http1(&socket, &front, &rules, phase.clone()).await {
+        End::Departed(Departure::Takeover(takeover)) => return give_away(socket, takeover),
+        // On the heap, or each connection would take as much memory as one of this rarer kind.
+        End::Departed(Departure::Http2 { read }) => {
+            Box::pin(serve_http2(&socket, read, front, &rules, phase)).await
         }
-    });
-    let mut rest = Rest::Awaited;
-    let farewell = {
-        let io = TokioIo::new(socket.clone());
-        let mut connection = pin!(rules.builder.serve_connection_with_upgrades(io, service));
-        // Hyper's own timer for a head runs only once hyper knows which HTTP the peer speaks.
-        let mut first_bytes = pin!(tokio::time::sleep(rules.head_timeout));
-        let mut first_bytes_due = true;
-        let mut draining = pin!(enters(phase.clone(), Phase::Draining));
-        let mut drained = false;
-        let mut closed = pin!(enters(phase, Phase::Closed));
-        loop {
-            tokio::select! {
-                result = connection.as_mut() => match result {
-                    Err(error) if is_timeout(&*error) => break timed_out(&rules, &socket),
-                    _ => break NOTHING,
-                },
-                () = first_bytes.as_mut(), if first_bytes_due => {
-                    first_bytes_due = false;
-                    let undecided = socket.bytes_read() < HTTP2_PREFACE_BYTES;
-                    if undecided && requests.begun() == 0 {
-                        break timed_out(&rules, &socket);
-                    }
+        end => end,
+    };
+    match end {
+        End::Closed { rest } => socket.close(NOTHING, rest).await,
+        // A peer that said nothing is told nothing.
+        End::TimedOut if socket.has_begun_request() => {
+            socket.close(&rules.timeout_answer, Rest::Awaited).await;
+        }
+        End::TimedOut | End::Departed(_) => socket.close(NOTHING, Rest::Awaited).await,
+    }
+}
+
+/// How the service of a connection ended.
+enum End {
+    /// There is nothing more to say.
+    Closed { rest: Rest },
+    /// The peer took too long.
+    TimedOut,
+    /// The connection goes on otherwise.
+    Departed(Departure),
+}
+
+async fn serve_http1(
+    socket: &Socket,
+    front: &Front,
+    rules: &ConnectionRules,
+    phase: watch::Receiver<Phase>,
+) -> End {
+    let requests = Arc::new(Requests::default());
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let (front, socket) = (front.clone(), socket.clone());
+        let under_way = Requests::begin(&requests);
+        if let Some(offer) = TakeoverOffer::to(&request) {
+            request.extensions_mut().insert(offer);
+        }
+        async move {
+            let response = front.answer(request).await;
+            match AwaitedTakeover::of(response) {
+                Err(response) => {
+                    drop(under_way);
+                    Ok::<_, Infallible>(response)
                 }
-                () = draining.as_mut(), if !drained => {
-                    drained = true;
-                    if requests.under_way() == 0 {
-                        rest = Rest::Unwanted;
-                    }
-                    connection.as_mut().graceful_shutdown();
+                Ok(takeover) => {
+                    // Not before hyper polls this future is everything answered earlier at least in hyper's buffer.
+                    socket.depart(Departure::Takeover(takeover));
+                    // So that hyper comes to flush once more, even if it has nothing to write.
+                    yield_now().await;
+                    pending().await
                 }
-                () = closed.as_mut() => break NOTHING,
             }
         }
-    };
-    socket.close(farewell, rest).await;
+    });
+    let io = TokioIo::new(join(Sniffer::new(socket.clone()), socket.clone()));
+    let connection = rules.http1.serve_connection(io, service).with_upgrades();
+    drive(connection, http1::UpgradeableConnection::graceful_shutdown, socket, &requests, phase)
+        .await
+}
+
+async fn serve_http2(
+    socket: &Socket,
+    read: Vec<u8>,
+    front: Front,
+    rules: &ConnectionRules,
+    phase: watch::Receiver<Phase>,
+) -> End {
+    let requests = Arc::new(Requests::default());
+    let service = service_fn(|request: Request<Incoming>| {
+        let (front, under_way) = (front.clone(), Requests::begin(&requests));
+        async move {
+            let response = front.answer(request).await;
+            drop(under_way);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let io = TokioIo::new(join(Cursor::new(read).chain(socket.clone()), socket.clone()));
+    let connection = rules.http2.serve_connection(io, service);
+    match drive(connection, http2::Connection::graceful_shutdown, socket, &requests, phase).await {
+        // An answer in HTTP/1.1 is none to this peer.
+        End::TimedOut => End::Closed { rest: Rest::Awaited },
+        end => end,
+    }
+}
+
+/// Runs a connection until it ends, departs, or the server does away with it.
+async fn drive<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    finish: fn(Pin<&mut C>),
+    socket: &Socket,
+    requests: &Requests,
+    mut phase: watch::Receiver<Phase>,
+) -> End {
+    let mut connection = pin!(connection);
+    let mut rest = Rest::Awaited;
+    let mut known = Phase::Serving;
+    loop {
+        let run = poll_fn(|cx| match connection.as_mut().poll(cx) {
+            Poll::Ready(Err(error)) if error.is_timeout() => Poll::Ready(End::TimedOut),
+            Poll::Ready(_) => Poll::Ready(End::Closed { rest }),
+            Poll::Pending => {
+                socket.due_departure().map_or(Poll::Pending, |due| Poll::Ready(End::Departed(due)))
+            }
+        });
+        known = tokio::select! {
+            biased;
+            end = run => return end,
+            next = later_phase(&mut phase, known) => next,
+        };
+        match known {
+            Phase::Closed => return End::Closed { rest },
+            // Its next request shall be answered, by the server that has the log.
+            Phase::Serving | Phase::Leaving => continue,
+            Phase::Draining => {}
+        }
+        if requests.under_way() == 0 {
+            rest = Rest::Unwanted;
+        }
+        finish(connection.as_mut());
+    }
+}
+
+/// Hands the socket to whoever wanted it, unless the connection was upgraded behind its back.
+fn give_away(socket: Socket, takeover: AwaitedTakeover) {
+    let Some((stream, permit)) = socket.into_parts() else { return };
+    match stream.into_std() {
+        Ok(stream) => takeover.complete(stream, permit),
+        Err(error) => tracing::debug!(%error, "a connection is lost, for it can't be taken over"),
+    }
 }
 
 /// The requests of a connection.
 #[derive(Default)]
 struct Requests {
-    begun: AtomicU64,
-    answered: AtomicU64,
+    under_way: AtomicU64,
 }
 
 /// A request to which there is no answer yet.
@@ -121,22 +219,18 @@ struct UnderWay(Arc<Requests>);
 
 impl Requests {
     fn begin(requests: &Arc<Requests>) -> UnderWay {
-        requests.begun.fetch_add(1, Ordering::Relaxed);
+        requests.under_way.fetch_add(1, Ordering::Relaxed);
         UnderWay(Arc::clone(requests))
     }
 
-    fn begun(&self) -> u64 {
-        self.begun.load(Ordering::Relaxed)
-    }
-
     fn under_way(&self) -> u64 {
-        self.begun() - self.answered.load(Ordering::Relaxed)
+        self.under_way.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.answered.fetch_add(1, Ordering::Relaxed);
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -146,17 +240,12 @@ pub(super) async fn enters(mut phases: watch::Receiver<Phase>, phase: Phase) {
     drop(phases.wait_for(|now| *now >= phase).await);
 }
 
-/// What to say to a peer that took too long. A peer that said nothing is told nothing.
-fn timed_out<'a>(rules: &'a ConnectionRules, socket: &Socket) -> &'a [u8] {
-    if socket.has_begun_request() { &rules.timeout_answer } else { NOTHING }
-}
-
-fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout)
+/// Waits until the server is in a later phase than this one.
+async fn later_phase(phases: &mut watch::Receiver<Phase>, known: Phase) -> Phase {
+    phases.wait_for(|now| *now > known).await.map_or(Phase::Closed, |now| *now)
 }
 
 const NOTHING: &[u8] = b"";
-const HTTP2_PREFACE_BYTES: u64 = 24;
 /// The most header fields of an HTTP/1.1 request; one with more is answered `431`.
 const HEADERS_MAX: usize = 100;
 /// The most bytes of an HTTP/1.1 request's head; one with more is answered `431`. Hyper reads bodies in pieces of up

@@ -4,6 +4,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use super::accept::listen;
+
 /// Bound sockets, in the order in which addresses were asked for.
 ///
 /// Connections queue up in them from the moment they are bound, whether or not anybody accepts. A socket that several
@@ -21,10 +23,10 @@ impl Listeners {
     ///
     /// # Errors
     /// That of the address which could not be bound, named in the error.
-    pub async fn bind(
-        addrs: &[SocketAddr],
-        mut inherited: Vec<TcpListener>,
-    ) -> io::Result<Listeners> {
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn bind(addrs: &[SocketAddr], mut inherited: Vec<TcpListener>) -> io::Result<Listeners> {
         let mut sockets = Vec::with_capacity(addrs.len());
         for addr in addrs {
             let is_meant = |socket: &TcpListener| {
@@ -34,7 +36,7 @@ impl Listeners {
             };
             let socket = match inherited.iter().position(is_meant) {
                 Some(i) => inherited.remove(i),
-                None => bind(*addr).await?,
+                None => bind(*addr)?,
             };
             // Inherited sockets have it too, but nothing says so.
             socket.set_nonblocking(true)?;
@@ -62,9 +64,8 @@ impl Listeners {
     }
 }
 
-async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
-    let bound = tokio::net::TcpListener::bind(addr).await;
-    bound
+fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+    listen(addr)
         .and_then(tokio::net::TcpListener::into_std)
         .map_err(|error| io::Error::new(error.kind(), format!("can't listen on {addr}: {error}")))
 }

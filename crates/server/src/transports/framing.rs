@@ -15,7 +15,7 @@ use super::read_request::DataShape;
 
 /// The encoder of a live stream. Every piece that it writes ends at an event boundary, so pieces of any kind may follow
 /// each other.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// `text/event-stream`.
     Sse(sse::SseFraming),

@@ -1,15 +1,18 @@
 //! Live streams over an HTTP response: Server-Sent Events and NDJSON.
 //!
-//! [`open`] decides what is answered, the opening included, and [`Pump`] moves what the subscription delivers into the
-//! response's body. What it looks like there is `framing.rs`'s business.
+//! [`open`] decides what is answered, the opening included. Where the connection's socket can be had, it is parked, and
+//! the delivery engine writes to it (`parking.rs`). Else, over HTTP/2 for one, [`Pump`] moves what the subscription
+//! delivers into the response's body. What it looks like there is `framing.rs`'s business in either case.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, VARY};
+use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use longwave_core::{Budget, SelectorSet, StartAt};
 
@@ -20,6 +23,7 @@ use crate::http::{App, HttpOptions, Problem, Transport};
 use crate::hub::{
     Delivery, Hub, NextError, Subscribe, SubscribeError, SubscriberKind, Subscription,
 };
+use crate::takeover::{Takeover, TakeoverOffer};
 
 /// Answers a live read: `204 No Content` where nothing can come any more, which tells an `EventSource` to stop, and
 /// otherwise a stream that lasts until its topics end, the client goes, or the server does.
@@ -28,7 +32,7 @@ use crate::hub::{
 /// A [`Problem`] where the subscription can't be made.
 pub(super) async fn open(
     app: &App,
-    method: &Method,
+    parts: &Parts,
     selectors: Arc<SelectorSet>,
     request: ReadRequest,
     kind: SubscriberKind,
@@ -45,17 +49,7 @@ pub(super) async fn open(
             .into_response());
     }
     let cursor = matches!(start, StartAt::Now | StartAt::After(_)).then(|| subscription.cursor());
-    let body = if method == Method::HEAD {
-        // The headers are all that was asked for, and an open subscription would be for nobody.
-        Body::empty()
-    } else {
-        let pump = Pump::new(app.clone(), subscription, framing, request.limit);
-        Body::from_stream(stream::unfold(pump, async |mut pump| {
-            let chunk = pump.next_chunk().await?;
-            Some((Ok::<Bytes, std::convert::Infallible>(chunk), pump))
-        }))
-    };
-    let mut response = body.into_response();
+    let mut response = stream_response(app, parts, subscription, framing, request.limit);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(framing.content_type()));
     // `no-transform` keeps proxies from compressing, which holds events back; nginx buffers unless told not to.
@@ -66,6 +60,36 @@ pub(super) async fn open(
         headers.insert(LONGWAVE_CURSOR, value);
     }
     Ok(response)
+}
+
+/// The response that a subscription's stream is the body of, by whichever way.
+fn stream_response(
+    app: &App,
+    parts: &Parts,
+    subscription: Subscription,
+    framing: Framing,
+    limit: Option<u64>,
+) -> Response {
+    if parts.method == Method::HEAD {
+        // The headers are all that was asked for, and an open subscription would be for nobody.
+        return Body::empty().into_response();
+    }
+    let offer = parts.extensions.get::<TakeoverOffer>();
+    // The engine knows no limit: a subscriber there has nothing that counts.
+    if let (Some(offer), None) = (offer, limit) {
+        let app = app.clone();
+        let retry = retry_time(app.options(), app.options().retry_jitter_ms);
+        let takeover = Takeover::new(*offer, move |taken| {
+            app.parking().park(taken, subscription, framing, retry);
+        });
+        return Extension(takeover).into_response();
+    }
+    let pump = Pump::new(app.clone(), subscription, framing, limit);
+    let body = Body::from_stream(stream::unfold(pump, async |mut pump| {
+        let chunk = pump.next_chunk().await?;
+        Some((Ok::<Bytes, std::convert::Infallible>(chunk), pump))
+    }));
+    body.into_response()
 }
 
 /// Makes the subscription that a request asks for.
@@ -195,7 +219,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_takes_no_more_than_one_batch_ahead_of_its_socket() {
         let (log, commits) = MemoryLog::open(MemoryOptions::default()).unwrap();
-        let app = App::new(Arc::clone(&log) as _, commits, HttpOptions::default(), &[]);
+        let app = App::new(Arc::clone(&log) as _, commits, HttpOptions::default(), &[]).unwrap();
         let new_message = |i: usize| NewMessage {
             message: Message {
                 event_type: None,

@@ -31,7 +31,7 @@ impl Old {
         let dir = tempfile::tempdir().unwrap();
         let (log, commits) = SegmentLog::open(SegmentOptions::new(dir.path())).unwrap();
         let listen = ["127.0.0.1:0".parse().unwrap()];
-        let listeners = Listeners::bind(&listen, Vec::new()).await.unwrap();
+        let listeners = Listeners::bind(&listen, Vec::new()).unwrap();
         let server = Server::start_on(listeners, options(), log.clone(), commits).unwrap();
         let addr = server.local_addrs()[0];
         Old { server, log, addr, dir }
@@ -57,7 +57,7 @@ impl Old {
         let sockets = self.server.listeners().sockets();
         let inherited =
             sockets.map(|socket| TcpListener::from(socket.try_clone_to_owned().unwrap())).collect();
-        let listeners = Listeners::bind(self.server.local_addrs(), inherited).await.unwrap();
+        let listeners = Listeners::bind(self.server.local_addrs(), inherited).unwrap();
         self.server.hand_over();
         released.hand_over();
         let server = Server::start_on(listeners, options(), log, commits).unwrap();

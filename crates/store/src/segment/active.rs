@@ -1,5 +1,6 @@
 //! Writing to the newest segment: [`Active`].
 
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -20,10 +21,12 @@ pub(super) struct Active {
     pub(super) len: u64,
     /// How much of it is durable.
     pub(super) synced: u64,
-    /// Up to where room is set aside for it.
-    allocated: u64,
+    /// Up to where room is set aside for it, and filled with zeros behind `len`.
+    prepared: u64,
     /// Whether the file system can set room aside.
-    can_allocate: bool,
+    can_prepare: bool,
+    /// At this length the next segment is begun, so no more than that is made ready.
+    bytes_max: u64,
     /// How far memory-only events may go before the next reservation.
     pub(super) reserved: Seq,
     /// When its first record was written.
@@ -31,14 +34,15 @@ pub(super) struct Active {
 }
 
 impl Active {
-    pub(super) fn new(segment: &Segment, reserved: Seq) -> Active {
+    pub(super) fn new(segment: &Segment, reserved: Seq, bytes_max: u64) -> Active {
         Active {
             file: Arc::clone(&segment.file),
             base: segment.index.base(),
             len: segment.bytes,
             synced: segment.bytes,
-            allocated: segment.bytes,
-            can_allocate: true,
+            prepared: segment.bytes,
+            can_prepare: true,
+            bytes_max,
             reserved,
             begun: segment.index.times().oldest(),
         }
@@ -46,7 +50,7 @@ impl Active {
 
     /// Writes records behind those that are there, all or, where there is no room, nothing.
     pub(super) fn append(&mut self, records: &[u8], faults: &Faults) -> Result<(), AppendFailure> {
-        self.allocate(records.len() as u64, faults)?;
+        self.prepare(records.len() as u64, faults)?;
         let (written, fault) = match faults.at(Step::Append) {
             None => (records, None),
             Some(Fault::Fail(error)) => (&[][..], Some(error)),
@@ -63,7 +67,7 @@ impl Active {
             let cut = faults.check(Step::Truncate);
             cut.and_then(|()| self.file.file.set_len(self.len))
                 .map_err(|error| AppendFailure::Broken("truncating", error))?;
-            self.forget_allocated();
+            self.forget_prepared();
             return Err(AppendFailure::Full(error));
         }
         self.len += records.len() as u64;
@@ -84,18 +88,23 @@ impl Active {
     /// Gives back what was set aside and not used. No harm is done where that fails.
     pub(super) fn give_back(&mut self) {
         let _ = self.file.file.set_len(self.len);
-        self.forget_allocated();
+        self.forget_prepared();
     }
 
     /// Takes nothing for set aside any more.
-    pub(super) fn forget_allocated(&mut self) {
-        self.allocated = self.len;
+    pub(super) fn forget_prepared(&mut self) {
+        self.prepared = self.len;
     }
 
-    /// Sets room aside, so that a full disk shows before anything is written.
-    fn allocate(&mut self, bytes: u64, faults: &Faults) -> Result<(), AppendFailure> {
+    /// Makes the file ready to be written to, a stretch at a time.
+    ///
+    /// Room is set aside, so that a full disk shows before anything is written. And it is filled with zeros: a group
+    /// that is written over them changes neither the file's length nor where its bytes lie, so its sync waits for its
+    /// bytes alone and not for the file system's journal, which other files' syncs wait for too. `bench/publish.md`
+    /// has what that gives. Zeros are no record.
+    fn prepare(&mut self, bytes: u64, faults: &Faults) -> Result<(), AppendFailure> {
         let needed = self.len + bytes;
-        if !self.can_allocate || needed <= self.allocated {
+        if !self.can_prepare || needed <= self.prepared {
             return Ok(());
         }
         if let Err(error) = faults.check(Step::Preallocate) {
@@ -107,28 +116,43 @@ impl Active {
         }
         let mut last = Ok(());
         // Where there is no room for much, there may be for what is needed.
-        for end in [needed.max(self.allocated + ALLOCATE_BYTES), needed] {
-            last = loop {
-                let (from, len) = (self.allocated, end - self.allocated);
-                match fallocate(&self.file.file, FallocateFlags::KEEP_SIZE, from, len) {
-                    Err(Errno::INTR) => {}
-                    result => break result,
-                }
-            };
-            match last {
+        let ahead = (self.prepared + PREPARE_BYTES).min(self.bytes_max);
+        for end in [needed.max(ahead), needed] {
+            last = self.allocate(end).and_then(|()| self.zero(needed, end));
+            match &last {
                 Ok(()) => {
-                    self.allocated = end;
+                    self.prepared = end;
                     return Ok(());
                 }
-                Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => {}
+                Err(error) if is_full(error) => {}
                 // The file system has no such call; a full disk then shows when writing.
                 Err(_) => {
-                    self.can_allocate = false;
+                    self.can_prepare = false;
                     return Ok(());
                 }
             }
         }
-        last.map_err(|errno| AppendFailure::Full(errno.into()))
+        last.map_err(AppendFailure::Full)
+    }
+
+    fn allocate(&self, end: u64) -> io::Result<()> {
+        let (from, len) = (self.prepared, end - self.prepared);
+        loop {
+            match fallocate(&self.file.file, FallocateFlags::KEEP_SIZE, from, len) {
+                Err(Errno::INTR) => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    fn zero(&self, from: u64, end: u64) -> io::Result<()> {
+        let mut at = from;
+        while at < end {
+            let len = usize::try_from(end - at).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+            self.file.file.write_all_at(ZEROS.get(..len).unwrap_or(&ZEROS), at)?;
+            at += len as u64;
+        }
+        Ok(())
     }
 }
 
@@ -136,10 +160,11 @@ impl Active {
 #[derive(Debug)]
 pub(super) enum AppendFailure {
     /// It has no room; nothing was written.
-    Full(std::io::Error),
+    Full(io::Error),
     /// Nobody can tell what it holds.
-    Broken(&'static str, std::io::Error),
+    Broken(&'static str, io::Error),
 }
 
-/// How much room is set aside at a time.
-const ALLOCATE_BYTES: u64 = 4 << 20;
+/// How much of the file is made ready at a time. A sync that makes it durable takes about a millisecond more.
+const PREPARE_BYTES: u64 = 1 << 20;
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];

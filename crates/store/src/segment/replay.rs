@@ -59,8 +59,7 @@ impl Replay {
         let path = head.file.path.clone();
         let mut bytes = head.bytes;
         if next_base.is_none() {
-            bytes =
-                finish_end(&head, u64::from(scan.end)).map_err(|error| (path.clone(), error))?;
+            bytes = finish_end(&head, &scan).map_err(|error| (path.clone(), error))?;
         }
         let damages = self.damages(&head, &scan, next_base);
         let state = &mut self.state;
@@ -146,12 +145,15 @@ impl Replay {
 
 /// Cuts off what is behind the last whole publish of the newest segment, and makes sure of the rest. Tells how long it
 /// is then.
-fn finish_end(head: &Head, whole: u64) -> io::Result<u64> {
-    if head.bytes != whole {
+fn finish_end(head: &Head, scan: &Scan) -> io::Result<u64> {
+    let whole = u64::from(scan.end);
+    if scan.is_torn {
         tracing::warn!(
             file = %head.file.path.display(), from = whole, to = head.bytes,
             "cut off what was being written when the log went down"
         );
+    }
+    if head.bytes != whole {
         head.file.file.set_len(whole)?;
     }
     // A process that was killed may have written what it never waited for; it is about to be shown.

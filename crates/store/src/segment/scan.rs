@@ -36,6 +36,8 @@ pub(super) struct Scan {
     pub(super) damages: Vec<(Seq, Option<Seq>)>,
     /// Where the last sound record ends. What lies behind it is to be cut off in the newest segment.
     pub(super) end: u32,
+    /// Whether more lies behind it than zeros, which only mean that nothing was written there yet.
+    pub(super) is_torn: bool,
     /// The last position that a sound record has or reserves, and the last time.
     pub(super) last: (Seq, UnixMillis),
     pub(super) reserved: Seq,
@@ -61,6 +63,7 @@ pub(super) fn scan(bytes: &[u8], base: Seq, seed: u32, age: Age, keys_since: Uni
             items: Vec::new(),
             damages: Vec::new(),
             end: Header::END,
+            is_torn: false,
             last: (Seq(base.0.saturating_sub(1)), UnixMillis(0)),
             reserved: Seq::ZERO,
             is_closed: false,
@@ -73,7 +76,8 @@ pub(super) fn scan(bytes: &[u8], base: Seq, seed: u32, age: Age, keys_since: Uni
     let mut unsure: Vec<(u32, State)> = Vec::new();
     let mut whole = scanner.state(Header::END);
     let mut at = Header::LEN;
-    while at < bytes.len() {
+    let blank = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    while at < blank {
         let Some((offset, record, len)) = next_record(bytes, at, seed, scanner.scan.last.0) else {
             break;
         };
@@ -96,11 +100,12 @@ pub(super) fn scan(bytes: &[u8], base: Seq, seed: u32, age: Age, keys_since: Uni
     match (age, unsure.first()) {
         (Age::Newest, Some((_, before))) => scanner.cut(*before, bytes, seed),
         (Age::Newest, None) => scanner.cut(whole, bytes, seed),
-        (Age::Finished, _) if at < bytes.len() => {
+        (Age::Finished, _) if at < blank => {
             scanner.scan.damages.push((scanner.scan.last.0, None));
         }
         (Age::Finished, _) => {}
     }
+    scanner.scan.is_torn = blank > scanner.scan.end as usize;
     scanner.scan
 }
 
@@ -354,6 +359,10 @@ mod tests {
             let damages = vec![(lost - 1, Some(lost))];
             assert_eq!(check(&damaged, Age::Finished), (kept, damages, bytes.len()), "{i}");
         }
+        // What was set aside for records that never came is no damage.
+        let mut longer = bytes.clone();
+        longer.resize(bytes.len() + 5000, 0);
+        assert_eq!(check(&longer, Age::Finished), ((1..=4).collect(), vec![], bytes.len()));
         for cut in ends[3] + 1..bytes.len() {
             let expected = (vec![1, 2, 3], vec![(3, None)], ends[3]);
             assert_eq!(check(&bytes[..cut], Age::Finished), expected);

@@ -412,11 +412,11 @@ impl Writer {
                 if let Some(old) = state.segments.back_mut() {
                     old.index.seal();
                 }
-                self.active = Active::new(&segment, Seq::ZERO);
+                self.active = Active::new(&segment, Seq::ZERO, self.shared.segment_bytes_max);
                 state.segments.push_back(segment);
             }
             Err(error) if is_full(&error) => {
-                self.active.forget_allocated();
+                self.active.forget_prepared();
             }
             Err(error) => {
                 self.give_up(AppendFailure::Broken("beginning a segment after", error));

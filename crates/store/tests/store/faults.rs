@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::fixture::{
     ENDLESS, Fixture, TestClock, copy, name, options, publish, segments, show, text, within,
+    written,
 };
 
 /// Steps that fail, each once, and what is to be done before.
@@ -76,7 +77,7 @@ async fn a_full_disk_refuses_and_takes_events_again_when_there_is_room() {
         let shown = format!("{step:?} {fault:?}");
         fixture.publish("a", "1").await;
         let path = segments(dir(&fixture))[0].clone();
-        let before = fs::read(&path).unwrap();
+        let before = written(&path);
         plan.fail(step, fault);
         // More than what is set aside already.
         let large = "x".repeat(5 << 20);
@@ -85,7 +86,7 @@ async fn a_full_disk_refuses_and_takes_events_again_when_there_is_room() {
         assert!(plan.is_done());
         assert_eq!(state(&fixture).await, LogState::Full);
         assert_eq!(fixture.log.committed(), Seq(1));
-        assert_eq!(fs::read(&path).unwrap(), before, "{shown}");
+        assert_eq!(written(&path), before, "{shown}");
         assert_eq!(fixture.read(&["a"], 0).await.1.len(), 1);
 
         assert_eq!(fixture.publish("a", "2").await, 2);
@@ -458,12 +459,12 @@ async fn a_write_that_the_kernel_cuts_short_is_taken_back_whole() {
     let fixture = Fixture::segment(ENDLESS);
     fixture.publish("a", "1").await;
     let path = segments(dir(&fixture))[0].clone();
-    let before = fs::read(&path).unwrap();
+    let before = written(&path);
     let large = "x".repeat(600_000);
     let refused = fixture.append(publish("a", [text(&large)])).await;
     assert_eq!(refused, Err(AppendError::Full));
     assert_eq!(state(&fixture).await, LogState::Full);
-    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(written(&path), before);
     assert_eq!(fixture.publish("a", "2").await, 2);
     assert_eq!(state(&fixture).await, LogState::Ready);
     let fixture = fixture.crash(ENDLESS).await;

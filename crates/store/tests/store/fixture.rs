@@ -66,6 +66,20 @@ pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
     segments
 }
 
+/// A segment's head and its records, without the zeros behind them, over which the next records go.
+pub(crate) fn written(path: &Path) -> Vec<u8> {
+    let mut bytes = std::fs::read(path).unwrap();
+    let mut end = 64;
+    while let Some(len) = bytes.get(end..end + 4) {
+        match u32::from_le_bytes(len.try_into().unwrap()) as usize {
+            0 => break,
+            len => end += 8 + len,
+        }
+    }
+    bytes.truncate(end);
+    bytes
+}
+
 /// Small segments, and nothing that happens by itself.
 pub(crate) fn options(dir: &Path, clock: &TestClock, retention: LogRetention) -> SegmentOptions {
     let mut options = SegmentOptions::new(dir);

@@ -8,6 +8,7 @@ use longwave_store::{GapReason, OpenError, SegmentLog, Start};
 
 use crate::fixture::{
     ENDLESS, Fixture, TestClock, copy, ending, key, name, options, publish, segments, text, within,
+    written,
 };
 
 fn reopened(dir: &Path) -> Fixture {
@@ -102,9 +103,10 @@ async fn a_key_is_known_after_a_restart() {
 async fn a_publish_that_was_torn_anywhere_is_not_there_and_the_log_goes_on() {
     let fixture = Fixture::segment(ENDLESS);
     fixture.publish("a", "whole").await;
-    let start = fs::metadata(&segments(dir(&fixture))[0]).unwrap().len() as usize;
+    let start = written(&segments(dir(&fixture))[0]).len();
     fixture.append(publish("a", [text("torn one"), text("torn two")])).await.unwrap();
-    let end = fs::metadata(&segments(dir(&fixture))[0]).unwrap().len() as usize;
+    let end = written(&segments(dir(&fixture))[0]).len();
+    assert!(start < end);
     for cut in start..end {
         for fill in ["short", "zeros", "flip"] {
             let copy = copy(dir(&fixture));
@@ -121,6 +123,30 @@ async fn a_publish_that_was_torn_anywhere_is_not_there_and_the_log_goes_on() {
             within(reopened.log.close()).await;
         }
     }
+}
+
+#[tokio::test]
+async fn room_set_aside_for_records_is_given_back_when_none_come() {
+    let len = |path: &Path| fs::metadata(path).unwrap().len() as usize;
+    let fixture = Fixture::segment(ENDLESS);
+    fixture.publish("a", "1").await;
+    let first = segments(dir(&fixture))[0].clone();
+    assert!(len(&first) > written(&first).len());
+    assert!((fixture.log.status().bytes as usize) < len(&first), "it counts for nothing");
+
+    let crashed = copy(dir(&fixture));
+    let torn = reopened(crashed.path());
+    assert_eq!(torn.read(&["a"], 0).await, (None, vec!["a@1=1".to_owned()]));
+    assert_eq!(torn.log.status().corruptions, 0);
+    let path = segments(crashed.path())[0].clone();
+    assert_eq!(len(&path), written(&path).len());
+
+    fixture.publish("a", &"x".repeat(80_000)).await;
+    fixture.publish("a", "in the next segment").await;
+    let next = segments(dir(&fixture))[1].clone();
+    assert_eq!(len(&first), written(&first).len());
+    within(fixture.log.close()).await;
+    assert_eq!(len(&next), written(&next).len());
 }
 
 #[tokio::test]
@@ -293,14 +319,14 @@ async fn positions_that_a_power_cut_took_are_never_given_again() {
     fixture.publish("d", "durable").await;
     let path = segments(dir(&fixture))[0].clone();
     fixture.publish("m", "first").await;
-    let durable = fs::metadata(&path).unwrap().len();
+    let durable = written(&path).len();
     let mut last = 0;
     for _ in 0..10 {
         last = fixture.publish("m", "in memory only").await;
     }
     // A power cut takes all that nobody waited for.
     let copy = copy(dir(&fixture));
-    damage(&segments(copy.path())[0], |bytes| bytes.truncate(durable as usize));
+    damage(&segments(copy.path())[0], |bytes| bytes.truncate(durable));
     let reopened = reopened(copy.path());
     assert_eq!(reopened.read(&["m"], 0).await.1.len(), 1);
     assert!(reopened.publish("m", "again").await > last);

@@ -1,6 +1,8 @@
 //! Every reader gets every matching event behind its start once and in order, or is told of a gap in its place, however
 //! commits, dispatching, joins, log reads and retention fall.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::model::*;
@@ -26,6 +28,13 @@ enum Op {
         reader: usize,
         events_max: usize,
     },
+    /// A reader turns out not to have got what was delivered last, but for so many items of it.
+    Rewind {
+        reader: usize,
+        kept: usize,
+    },
+    /// A reader that waits forgets everything but its cursor, and is made again from that.
+    Park(usize),
     /// The log answers what a reader asked; the answer arrives by [`Op::Receive`], maybe much later.
     Read {
         reader: usize,
@@ -69,6 +78,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => reader.clone().prop_map(Op::Leave),
         6 => (reader.clone(), 1..4usize)
             .prop_map(|(reader, events_max)| Op::Poll { reader, events_max }),
+        2 => (reader.clone(), 0..3usize)
+            .prop_map(|(reader, kept)| Op::Rewind { reader, kept }),
+        2 => reader.clone().prop_map(Op::Park),
         3 => (reader.clone(), 1..4usize)
             .prop_map(|(reader, events_max)| Op::Read { reader, events_max }),
         3 => reader.prop_map(Op::Receive),
@@ -92,6 +104,8 @@ struct Witness {
     /// From where to where it was told that something may be missing.
     told: Vec<(Seq, Seq)>,
     items: Vec<FeedItem>,
+    /// How many of the items were delivered last, and not followed by a page.
+    last_batch: usize,
 }
 
 impl Witness {
@@ -126,6 +140,33 @@ impl Witness {
             page_gap: Seq::ZERO,
             told: Vec::new(),
             items: Vec::new(),
+            last_batch: 0,
+        }
+    }
+
+    fn rewind(&mut self, kept: usize) {
+        let first_of_batch = self.items.len() - self.last_batch;
+        let mut rest = self.items.split_off((first_of_batch + kept).min(self.items.len()));
+        self.last_batch = 0;
+        match rest.first() {
+            Some(FeedItem::Event(event)) => self.reader.feed.rewind(Seq(event.seq.0 - 1)),
+            Some(FeedItem::Gap(gap)) => {
+                // A gap is short enough to be handed on later, whatever happens.
+                self.reader.feed.rewind(gap.resumed.seq);
+                rest.truncate(1);
+                self.items.append(&mut rest);
+            }
+            None => {}
+        }
+    }
+
+    /// Makes the feed again from its cursor, where it has nothing to do and that is all it is.
+    fn park(&mut self, world: &World) {
+        let idle = self.asked.is_none() && self.poll(world, 3) == Step::Wait;
+        if idle && self.reader.feed.is_only_a_cursor() {
+            let feed = &self.reader.feed;
+            let (selectors, types) = (Arc::clone(feed.selectors()), feed.types().clone());
+            self.reader.feed = Feed::following(selectors, types, epoch(), feed.cursor().seq);
         }
     }
 
@@ -134,6 +175,7 @@ impl Witness {
             return Step::Wait;
         }
         let step = self.reader.poll(world, Budget { events_max, ..ALL });
+        self.last_batch = 0;
         match &step {
             Step::Deliver(items) => {
                 assert!(!items.is_empty() && items.len() <= events_max);
@@ -143,6 +185,7 @@ impl Witness {
                     }
                 }
                 self.items.extend_from_slice(items);
+                self.last_batch = items.len();
             }
             Step::ReadLog(from) => self.asked = Some(*from),
             Step::Wait | Step::Ended => {}
@@ -171,6 +214,7 @@ impl Witness {
     fn receive(&mut self) {
         if let Some(page) = self.answer.take() {
             self.asked = None;
+            self.last_batch = 0;
             self.page_gap = page.gap.map_or(Seq::ZERO, |(through, _)| through);
             self.reader.feed.handle_page(page);
         }
@@ -263,6 +307,13 @@ fn run(ops: Vec<Op>, limits: TailLimits) {
                     witness.read(&world, events_max);
                 }
             }
+            Op::Rewind { reader, kept } => {
+                // One that waits for a page has nothing that it could take back.
+                if let Some(witness) = witnesses.get_mut(reader).filter(|w| w.asked.is_none()) {
+                    witness.rewind(kept);
+                }
+            }
+            Op::Park(i) => witnesses.get_mut(i).into_iter().for_each(|w| w.park(&world)),
             Op::Receive(i) => witnesses.get_mut(i).into_iter().for_each(Witness::receive),
             Op::Leave(_) => {}
         }

@@ -130,7 +130,7 @@ impl Stream {
                 }
                 frame = body.frame(), if input.is_empty() => match frame {
                     None => break,
-                    Some(Err(error)) => return Err(Stop::Source(broken_off(error))),
+                    Some(Err(error)) => return Err(Stop::Source(broken_off(&error))),
                     Some(Ok(frame)) => {
                         input = frame.into_data().unwrap_or_default();
                         if let Some(idle) = idle {
@@ -357,21 +357,20 @@ mod tests {
 
     use http::{Request, StatusCode};
     use longwave_store::{MemoryLog, MemoryOptions};
-    use tower::ServiceExt;
 
     use super::*;
-    use crate::http::{HttpOptions, router};
+    use crate::http::{Front, HttpOptions};
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_may_be_silent_for_days_and_go_on() {
         let (log, commits) = MemoryLog::open(MemoryOptions::default()).unwrap();
-        let app = App::new(Arc::clone(&log) as _, commits, HttpOptions::default(), &[]);
+        let app = App::new(Arc::clone(&log) as _, commits, HttpOptions::default(), &[]).unwrap();
         let lines = futures_util::stream::unfold(0, |count: u32| async move {
             tokio::time::sleep(Duration::from_secs(count.into()) * 24 * 60 * 60).await;
             (count < 3).then(|| (Ok::<_, std::io::Error>(format!("{count}\n")), count + 1))
         });
         let request = Request::post("/topics/t?lines").body(Body::from_stream(lines)).unwrap();
-        let response = router(app).oneshot(request).await.unwrap();
+        let response = Front::new(app).answer(request).await;
         assert_eq!(response.status(), StatusCode::CREATED);
         assert_eq!(log.committed(), Seq(3));
     }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::BoxError;
+use axum::body::HttpBody;
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::header::CONNECTION;
-use http_body::Body as _;
 use http_body_util::BodyExt;
 use longwave_core::DataFormat;
 
@@ -17,6 +17,17 @@ use super::super::{App, Code, Problem};
 pub(in crate::http) struct WholeBody {
     pub(in crate::http) bytes: Bytes,
     _held: Reservation,
+}
+
+/// A request's body, whoever reads the request.
+pub(crate) trait RequestBody:
+    HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static
+{
+}
+
+impl<B> RequestBody for B where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static
+{
 }
 
 /// What is the matter with a body that is too large.
@@ -32,7 +43,7 @@ pub(in crate::http) struct BodyLimit {
 /// The limit's code, [`Code::RequestTimeout`], [`Code::BodyIncomplete`], [`Code::Overloaded`].
 pub(in crate::http) async fn read_whole(
     app: &App,
-    body: Body,
+    body: impl RequestBody,
     limit: BodyLimit,
 ) -> Result<WholeBody, Problem> {
     let announced = body.size_hint().lower();
@@ -49,27 +60,39 @@ pub(in crate::http) async fn read_whole(
     })?
 }
 
-async fn collect(app: &App, mut body: Body, limit: BodyLimit) -> Result<WholeBody, Problem> {
+async fn collect(
+    app: &App,
+    mut body: impl RequestBody,
+    limit: BodyLimit,
+) -> Result<WholeBody, Problem> {
     let mut held = app.bodies().reserve()?;
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(broken_off)?.into_data() else { continue };
+        let frame = frame.map_err(|error| broken_off(&*Into::<BoxError>::into(error)))?;
+        let Ok(data) = frame.into_data() else { continue };
         let bytes = first.len() + joined.len() + data.len();
         if bytes > limit.bytes_max {
             return Err(too_large(limit));
         }
         held.set(bytes)?;
         if first.is_empty() && joined.is_empty() {
-            first = data;
+            first = detached(data);
         } else {
-            // Only bodies in several pieces are copied.
             joined.extend_from_slice(&std::mem::take(&mut first));
             joined.extend_from_slice(&data);
         }
     }
     let bytes = if joined.is_empty() { first } else { joined.freeze() };
     Ok(WholeBody { bytes, _held: held })
+}
+
+/// Data that holds no more memory than its own, but for a few times that where it is large.
+///
+/// A body is a piece of the buffer that its connection is read into, which it keeps alive: an event of some bytes would
+/// cost 8 KiB or more for as long as it is held, and its connection a new buffer (`bench/publish.md`).
+fn detached(data: Bytes) -> Bytes {
+    if data.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(&data) } else { data }
 }
 
 /// Checks that data is what its format says.
@@ -99,8 +122,8 @@ fn check_utf8(data: &[u8]) -> Result<&str, Problem> {
     })
 }
 
-pub(super) fn broken_off(error: axum::Error) -> Problem {
-    tracing::debug!(%error, "a request's body broke off");
+pub(super) fn broken_off(error: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::debug!(error, "a request's body broke off");
     Problem::new(Code::BodyIncomplete, "the body broke off before its end")
 }
 
@@ -113,3 +136,6 @@ fn too_large(limit: BodyLimit) -> Problem {
     Problem::new(limit.code, format_args!("the body has more than {} bytes", limit.bytes_max))
         .with("bytes_max", limit.bytes_max)
 }
+
+/// Bodies up to this size are copied. Larger ones fill a good part of the buffer that they keep alive.
+const COPIED_BYTES_MAX: usize = 4 * 1024;

@@ -14,14 +14,14 @@ use crate::transports::read_request::DataShape;
 use crate::transports::wire::{self, Stamp};
 
 /// What the events of one subscription look like.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SseFraming {
     epoch: Epoch,
     layout: Layout,
 }
 
 /// Where a reader finds the topic.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
     /// It knows: there is only one.
     OneTopic,

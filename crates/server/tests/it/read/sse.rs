@@ -25,6 +25,7 @@ async fn a_stream_is_what_an_event_source_understands() {
         x-accel-buffering: no
         vary: Accept
         transfer-encoding: chunked
+        connection: close
     "#]]
     .assert_eq(&head);
     expect![[r#"
