@@ -12,3 +12,4 @@ mod full_disk;
 mod laggards;
 mod power;
 mod restart;
+mod takeover;

@@ -69,6 +69,16 @@ impl Process {
         Ok(self.child.wait().await?)
     }
 
+    /// Asks it to end, by SIGTERM.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        let id = id.and_then(rustix::process::Pid::from_raw).context("it has ended")?;
+        Ok(rustix::process::kill_process(id, rustix::process::Signal::TERM)?)
+    }
+
     /// Ends it by SIGKILL, which it can't notice, and waits until it is gone.
     ///
     /// # Errors

@@ -26,6 +26,14 @@ impl Publisher {
         Ok(Publisher { client, topic: topic_url.to_owned(), acknowledged: Vec::new() })
     }
 
+    /// The same publisher with connections of its own, since those that it had may be dead.
+    ///
+    /// # Errors
+    /// When no HTTP client can be had.
+    pub fn reconnected(self) -> anyhow::Result<Publisher> {
+        Ok(Publisher { acknowledged: self.acknowledged, ..Publisher::new(&self.topic)? })
+    }
+
     /// Everything that was acknowledged, in order.
     #[must_use]
     pub fn acknowledged(&self) -> &[Expected] {

@@ -122,6 +122,30 @@ impl LongwaveServer {
     /// # Errors
     /// When the program can't be started.
     pub fn spawn(&mut self) -> anyhow::Result<()> {
+        self.process = Some(self.process(&[])?);
+        Ok(())
+    }
+
+    /// Starts another one that takes over from it, and returns that which is to go.
+    ///
+    /// # Errors
+    /// When the program can't be started, or nothing ran before.
+    pub fn spawn_heir(&mut self) -> anyhow::Result<Process> {
+        let heir = self.process(&["--takeover"])?;
+        self.replace(heir).context("the server was not started")
+    }
+
+    /// Takes another process for the server. Returns what was it before.
+    pub fn replace(&mut self, process: Process) -> Option<Process> {
+        self.process.replace(process)
+    }
+
+    /// Takes the process out, to be ended by whoever does; another one can be started then.
+    pub fn take(&mut self) -> Option<Process> {
+        self.process.take()
+    }
+
+    fn process(&self, flags: &[&str]) -> anyhow::Result<Process> {
         let log = self.folder.path().join("server.log");
         let mut command = Command::new(binary()?);
         command
@@ -135,8 +159,8 @@ impl LongwaveServer {
         for (flag, value) in &self.settings {
             command.arg(flag).arg(value);
         }
-        self.process = Some(Process::start(command, &log)?);
-        Ok(())
+        command.args(flags);
+        Process::start(command, &log)
     }
 
     /// Waits until it says that it is ready.

@@ -18,6 +18,7 @@ mod publish;
 mod query;
 mod read;
 mod router;
+mod successor;
 mod topic_path;
 mod topics;
 

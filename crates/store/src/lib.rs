@@ -19,4 +19,7 @@ pub use log::{
     LogFuture, LogState, LogStatus, ReadError, ReadPage, ReadQuery, Start, TopicsPage, TopicsQuery,
 };
 pub use memory::{MemoryLog, MemoryOptions};
-pub use segment::{Fault, Faults, OpenError, SegmentLog, SegmentOptions, Step};
+pub use segment::{
+    Fault, Faults, Hold, OpenError, Preread, ReleaseError, Released, ResumeError, SegmentLog,
+    SegmentOptions, Step,
+};

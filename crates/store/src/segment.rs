@@ -2,19 +2,23 @@
 //!
 //! One directory of segments, each an append-only file of checksummed records of all topics in the log's order. One
 //! thread writes ([`writer`]); readers read the same files ([`read`]). What is in memory, [`state`], is built from the
-//! segments when the log is opened ([`recovery`], [`scan`]) and never believed over them. Retention removes whole
+//! segments when the log is opened ([`recovery`], [`scan`], [`replay`]) and never believed over them. Another process can
+//! take the log over without its readers and publishers noticing ([`handover`], [`preread`]). Retention removes whole
 //! segments, and has those that are mostly dead rewritten ([`maintenance`], [`rewrite`]).
 
 mod active;
 mod fault;
 mod file;
+mod handover;
 mod heads;
 mod index;
 mod maintenance;
 mod options;
+mod preread;
 mod read;
 pub(crate) mod record;
 mod recovery;
+mod replay;
 mod rewrite;
 mod scan;
 mod settings;
@@ -38,7 +42,9 @@ use crate::ticker::Ticker;
 use active::Active;
 pub use fault::{Fault, Faults, Step};
 use file::{Directory, Identity};
+pub use handover::{Hold, ReleaseError, Released, ResumeError};
 pub use options::{OpenError, SegmentOptions};
+pub use preread::Preread;
 use state::{Condition, State};
 use writer::{Command, LastWord, Writer};
 
@@ -80,7 +86,12 @@ impl Shared {
     }
 
     fn unlock(&self) {
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.keep(None);
+    }
+
+    /// Holds the directory by this lock, or by none.
+    fn keep(&self, lock: Option<File>) {
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = lock;
     }
 }
 
@@ -91,11 +102,18 @@ impl SegmentLog {
     /// # Errors
     /// [`OpenError`], which names the file and what to do about it.
     pub fn open(options: SegmentOptions) -> Result<(Arc<SegmentLog>, CommitFeed), OpenError> {
+        SegmentLog::open_with(options, None)
+    }
+
+    fn open_with(
+        options: SegmentOptions,
+        preread: Option<Preread>,
+    ) -> Result<(Arc<SegmentLog>, CommitFeed), OpenError> {
         let dir = Directory { path: options.dir.clone(), faults: options.faults.clone() };
         let io_error = |source| OpenError::Io { file: options.dir.clone(), source };
         dir.create_if_missing().map_err(io_error)?;
-        let lock = dir.lock()?;
-        let recovered = recovery::recover(&dir, options.clock.now())?;
+        let lock = dir.lock_within(options.lock_wait)?;
+        let recovered = recovery::recover(&dir, options.clock.now(), preread)?;
         let bytes_max = options.segment_bytes_max();
         let active = recovered.state.active();
         let active = active.map(|newest| Active::new(newest, recovered.reserved, bytes_max));
@@ -134,6 +152,15 @@ impl SegmentLog {
         let ticker = ticker.transpose().map_err(io_error)?;
         let room = Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize));
         Ok((Arc::new(SegmentLog { shared, commands, room, _ticker: ticker }), receiver))
+    }
+
+    /// Keeps the log's finished files as they are, so that another process can read them before it takes the log over.
+    /// Waits for a rewrite that is under way. `None` where the log is closed.
+    ///
+    /// # Cancel safety
+    /// A dropped call holds nothing.
+    pub async fn hold(&self) -> Option<Hold> {
+        Hold::take(self.commands.clone()).await
     }
 
     /// Removes what retention no longer allows at this time, gives its room on the disk back, and returns when that is
@@ -233,7 +260,7 @@ impl Log for SegmentLog {
                 Condition::Ready => LogState::Ready,
                 Condition::Full => LogState::Full,
                 Condition::Failed(reason) => LogState::Failed(reason.clone()),
-                Condition::Closed => LogState::Closed,
+                Condition::HandedOver | Condition::Closed => LogState::Closed,
             },
             committed: state.committed,
             topics: state.ledger.len() as u64,

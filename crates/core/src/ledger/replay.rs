@@ -50,20 +50,28 @@ impl Ledger {
         }
     }
 
-    /// Replays that all of a topic's events up to here are gone.
-    pub fn replay_removal(&mut self, name: &TopicName, through: Seq) {
+    /// Replays that a topic's oldest events are gone; `trim` counts those of them that were told of as retained, and
+    /// `first` is the oldest that is left of these. The topic stays on the table until the replay is finished.
+    pub fn replay_removal(&mut self, name: &TopicName, trim: Trim, first: Option<Seq>) {
         if let Some(topic) = self.topics.get_mut(name)
-            && topic.removed < through
+            && topic.removed < trim.through
         {
-            let before = std::mem::replace(&mut topic.removed, through);
+            let before = std::mem::replace(&mut topic.removed, trim.through);
+            topic.first = first;
+            topic.events = topic.events.saturating_sub(trim.events);
+            topic.bytes = topic.bytes.saturating_sub(trim.bytes);
+            self.events = self.events.saturating_sub(trim.events);
+            self.bytes = self.bytes.saturating_sub(trim.bytes);
             self.removals.remove(&(before, name.clone()));
-            self.removals.insert((through, name.clone()));
+            self.removals.insert((trim.through, name.clone()));
         }
     }
 
-    /// Replays a topic's settings.
+    /// Replays a topic's settings. That what they say to be removed is removed has been replayed before.
     pub fn replay_snapshot(&mut self, name: &TopicName, seq: Seq, snapshot: Snapshot) {
         let old = self.take(name).unwrap_or_default();
+        self.events += old.events;
+        self.bytes += old.bytes;
         self.put(
             name.clone(),
             Topic {
@@ -72,7 +80,7 @@ impl Ledger {
                 end: old.end.or(snapshot.end),
                 config: Some(snapshot.config),
                 config_seq: seq,
-                ..Topic::default()
+                ..old
             },
         );
     }

@@ -1,4 +1,8 @@
 //! `longwave serve`: opens the log, starts the server, and takes it down in order.
+//!
+//! How the log comes from another process, or goes to one, is in `takeover.rs`.
+
+mod takeover;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,14 +10,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use longwave::http::HttpOptions;
-use longwave::{Server, ServerOptions};
+use longwave::{Listeners, Server};
 use longwave_core::LogRetention;
-use longwave_store::{
-    CommitFeed, Log, MemoryLog, MemoryOptions, OpenError, SegmentLog, SegmentOptions,
-};
+use longwave_store::{Log, MemoryLog, MemoryOptions, OpenError, SegmentLog, SegmentOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use self::takeover::{Claim, Heir, Heirs, Yielded};
 use super::failure::Failure;
 use super::flags::SettingFlags;
 use super::open_files::raise_open_files;
@@ -37,20 +40,55 @@ pub(crate) fn run(flags: SettingFlags) -> Result<(), Failure> {
 
 async fn serve(settings: Settings) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
-    let (log, commits) = open_log(&settings).await?;
-    let server = match Server::start(server_options(&settings), log.clone(), commits).await {
-        Ok(server) => server,
-        Err(error) => {
-            log.close().await;
-            return Err(listen_failure(&settings, error));
-        }
-    };
+    let (mut server, log) = start(&settings).await?;
+    // Without it the server is as good, but for that it must be stopped before the next is started.
+    let heirs = log.as_ref().and_then(|_| {
+        let heirs = Heirs::listen(&settings.data.value);
+        heirs.inspect_err(|error| tracing::warn!(%error, "no other process can take over")).ok()
+    });
     print(banner(&settings, server.local_addrs()).as_bytes())?;
 
-    let name = signals.next().await;
-    tracing::info!("{name}: telling subscribers to come back later, and shutting down");
+    let end = loop {
+        let heir = tokio::select! {
+            name = signals.next() => {
+                tracing::info!("{name}: telling subscribers to come back later, and shutting down");
+                break End::Stopped;
+            }
+            heir = next_heir(heirs.as_ref()) => heir,
+        };
+        let Some(log) = &log else { continue };
+        tokio::select! {
+            yielded = heir.yield_to(&mut server, log) => match yielded {
+                Yielded::Kept => {}
+                Yielded::Served => break End::Succeeded,
+                Yielded::Lost(error) => break End::Lost(error),
+            },
+            name = signals.next() => {
+                tracing::info!("{name}: shutting down while another process takes over");
+                break End::Stopped;
+            }
+        }
+    };
+    let going = async {
+        match end {
+            End::Succeeded => {
+                tracing::info!("the other process serves; telling subscribers to go there");
+                server.leave().await;
+                Ok(())
+            }
+            End::Stopped => {
+                heirs.into_iter().for_each(Heirs::close);
+                server.shutdown().await;
+                Ok(())
+            }
+            End::Lost(error) => {
+                server.shutdown().await;
+                Err(Failure::new(error).hint("if no other process serves, start this one again"))
+            }
+        }
+    };
     tokio::select! {
-        () = server.shutdown() => Ok(()),
+        ended = going => ended,
         name = signals.next() => {
             tracing::warn!("{name} again: going down at once");
             std::process::exit(EXIT_INTERRUPTED);
@@ -58,34 +96,88 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     }
 }
 
-async fn open_log(settings: &Settings) -> Result<(Arc<dyn Log>, CommitFeed), Failure> {
+/// Why a server goes.
+enum End {
+    Stopped,
+    /// Another process has what it had.
+    Succeeded,
+    /// It has nothing any more.
+    Lost(anyhow::Error),
+}
+
+async fn next_heir(heirs: Option<&Heirs>) -> Heir {
+    match heirs {
+        Some(heirs) => heirs.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Opens the log and serves it; and tells the log if it is one that can be handed over.
+async fn start(settings: &Settings) -> Result<(Server, Option<Arc<SegmentLog>>), Failure> {
     let retention = LogRetention {
         max_age_ms: settings.retention_max_age.value.limit().map(millis),
         max_bytes: settings.retention_max_bytes.value.limit().map(|size| size.0),
     };
-    match settings.log.value {
-        LogKind::Segment => {
-            let mut options = SegmentOptions::new(&settings.data.value);
-            options.retention = retention;
-            options.segment_bytes = settings.segment_size.value.0;
-            let (log, commits) = tokio::task::spawn_blocking(move || SegmentLog::open(options))
-                .await?
-                .map_err(|error| open_failure(settings, error))?;
-            Ok((log, commits))
+    let listen = &settings.listen.value;
+    let failed = |error| listen_failure(settings, error);
+    let LogKind::Segment = settings.log.value else {
+        if settings.takeover.value {
+            return Err(Failure::usage(anyhow::anyhow!(
+                "takeover ({}) needs a log on disk; one in memory can't be taken over",
+                settings.takeover.origin
+            )));
         }
-        LogKind::Memory => {
-            let options = MemoryOptions { retention, ..MemoryOptions::default() };
-            let (log, commits) = MemoryLog::open(options).context("the log can't be opened")?;
-            Ok((log, commits))
+        let listeners = Listeners::bind(listen, Vec::new()).map_err(failed)?;
+        let options = MemoryOptions { retention, ..MemoryOptions::default() };
+        let (log, commits) = MemoryLog::open(options).context("the log can't be opened")?;
+        return Ok((Server::start_on(listeners, http_options(settings), log, commits)?, None));
+    };
+    let mut options = SegmentOptions::new(&settings.data.value);
+    options.retention = retention;
+    options.segment_bytes = settings.segment_size.value.0;
+
+    let claim = match settings.takeover.value {
+        true => Claim::make(options.clone()).await.map_err(takeover_failure)?,
+        false => None,
+    };
+    let (listeners, claimed, opened) = match claim {
+        Some((claim, inherited)) => {
+            // Before the log: what can't be bound must not cost anybody a moment.
+            let listeners = Listeners::bind(listen, inherited).map_err(failed)?;
+            let (claimed, opened) = claim.open().await.map_err(takeover_failure)?;
+            (listeners, Some(claimed), opened)
         }
+        None => {
+            // After the log: who waits in a listener's queue shall not wait for a log that can't be opened.
+            let opened = tokio::task::spawn_blocking(move || SegmentLog::open(options)).await?;
+            let (log, commits) = opened.map_err(|error| open_failure(settings, error))?;
+            match Listeners::bind(listen, Vec::new()) {
+                Ok(listeners) => (listeners, None, Ok((log, commits))),
+                Err(error) => {
+                    log.close().await;
+                    return Err(failed(error));
+                }
+            }
+        }
+    };
+    let (log, commits) = opened.map_err(|error| open_failure(settings, error))?;
+    if let Some(claimed) = claimed {
+        claimed.serve().await;
     }
+    let server = Server::start_on(listeners, http_options(settings), log.clone(), commits)?;
+    Ok((server, Some(log)))
+}
+
+fn takeover_failure(error: anyhow::Error) -> Failure {
+    Failure::new(error.context("can't take over"))
+        .hint("the running server was left as it was, unless it says otherwise")
 }
 
 fn open_failure(settings: &Settings, error: OpenError) -> Failure {
     let hint = match &error {
         OpenError::Locked { .. } => Some(
-            "stop the other one, talk to it with `longwave tail` and `longwave publish`, or serve from another \
-             directory with --data",
+            "take over from the other one with --takeover, talk to it with `longwave tail` and `longwave publish`, \
+             or serve from another directory with --data",
         ),
         OpenError::Io { source, .. } => match source.kind() {
             std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Some(
@@ -108,8 +200,8 @@ fn open_failure(settings: &Settings, error: OpenError) -> Failure {
     )
 }
 
-fn server_options(settings: &Settings) -> ServerOptions {
-    let http = HttpOptions {
+fn http_options(settings: &Settings) -> HttpOptions {
+    HttpOptions {
         heartbeat_ms: millis(settings.heartbeat.value),
         retry_ms: millis(settings.retry.value),
         retry_jitter_ms: millis(settings.retry_jitter.value),
@@ -133,10 +225,10 @@ fn server_options(settings: &Settings) -> ServerOptions {
         connections_max: to_usize(settings.connections.value),
         http2_streams_max: u32::try_from(settings.http2_streams.value).unwrap_or(u32::MAX),
         drain_timeout_ms: millis(settings.drain_timeout.value),
+        drain_spread_ms: millis(settings.drain_spread.value),
         origins: settings.origins.value.clone(),
         hosts: settings.hosts.value.clone(),
-    };
-    ServerOptions { listen: settings.listen.value.clone(), http }
+    }
 }
 
 /// There is no authentication yet, so whoever reaches the server may do everything.

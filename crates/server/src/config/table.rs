@@ -70,6 +70,8 @@ settings! {
         "Directory of the log's files, created where there is none"
     config: Option<PathBuf> = "";
         "TOML file with settings; ./longwave.toml is not read unless named"
+    takeover: bool = "false", in "takeover";
+        "Take log and listeners over from the server that has them, if one runs; it goes when this one is ready"
     open: bool = "false", in "open";
         "Let anyone who can reach the server read and publish, also from other machines"
     log: LogKind = "segment", in "log";
@@ -120,6 +122,8 @@ settings! {
         "How long a WebSocket client may leave what it is sent unread"
     drain_timeout: Duration = "5s", in "timeouts.drain", from "0s" to "10m";
         "How long a shutdown waits for requests under way"
+    drain_spread: Duration = "10s", in "timeouts.drain_spread", from "0s" to "1h";
+        "Over how much time the clients of a server that goes down spread their return, which begins after retry"
     origins: Origins = "loopback", in "access.origins";
         "Pages of which sites may use the server: loopback, any, or origins such as https://example.com"
     hosts: HostNames = "bound", in "access.hosts";

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use longwave_core::{EventId, Seq, TailLimits};
 use longwave_store::{CommitFeed, Log};
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::budget::Budget;
 use super::origin::Hosts;
+use super::successor::Requests;
 use super::{HttpOptions, Metrics};
 use crate::hub::Hub;
 use crate::transports::Parking;
@@ -28,6 +29,9 @@ struct Parts {
     parking: Parking,
     bodies: Budget,
     phase: watch::Sender<Phase>,
+    requests: Requests,
+    /// Where the server is reached that has the log now.
+    successor: OnceLock<SocketAddr>,
 }
 
 /// What a server is about to do. Phases follow each other in this order.
@@ -35,6 +39,8 @@ struct Parts {
 pub(crate) enum Phase {
     /// It answers everybody.
     Serving,
+    /// Another server has the log. Those who stay for long are asked to go, others are answered by that one.
+    Leaving,
     /// It accepts nobody new and asks those who stay for long to go.
     Draining,
     /// It answers nobody.
@@ -65,6 +71,8 @@ impl App {
                 metrics,
                 bodies: Budget::new(options.bodies_bytes_max),
                 phase: watch::Sender::new(Phase::Serving),
+                requests: Requests::default(),
+                successor: OnceLock::new(),
                 options,
             }),
         })
@@ -115,6 +123,21 @@ impl App {
         &self.parts.bodies
     }
 
+    /// The requests that are not answered yet.
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.parts.requests
+    }
+
+    /// The server that answers requests instead of this one, if there is one.
+    pub(crate) fn successor(&self) -> Option<SocketAddr> {
+        self.parts.successor.get().copied()
+    }
+
+    /// Has another server answer from now on. There is only ever one.
+    pub(crate) fn set_successor(&self, addr: SocketAddr) {
+        let _ = self.parts.successor.set(addr);
+    }
+
     /// Where the server is in its life, and will be.
     pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
         self.parts.phase.subscribe()
@@ -123,7 +146,7 @@ impl App {
     /// Goes on to a later phase, and tells subscribers if they have to leave.
     pub(crate) fn enter(&self, phase: Phase) {
         self.parts.phase.send_replace(phase);
-        if phase >= Phase::Draining {
+        if phase >= Phase::Leaving {
             self.parts.hub.drain();
         }
     }

@@ -12,6 +12,7 @@ use http::{Method, Request};
 use tower::ServiceExt;
 
 use super::publish::RequestBody;
+use super::successor::pass_on;
 use super::{App, TopicPath, origin, publish, router};
 
 /// The HTTP interface as a connection sees it. Cheap to clone.
@@ -32,11 +33,15 @@ impl Front {
         Front { router: router::with_middleware(routes, app.clone()), app }
     }
 
-    /// Answers a request.
+    /// Answers a request, or has it answered where another server has the log.
     ///
     /// # Cancel safety
     /// A publish that was read whole may still be appended.
     pub(crate) async fn answer(&self, request: Request<impl RequestBody>) -> Response {
+        let _open = self.app.requests().begin();
+        if let Some(successor) = self.app.successor() {
+            return pass_on(successor, request.map(Body::new)).await;
+        }
         if is_publish_of_no_page(&request) {
             return self.publish(request).await;
         }

@@ -54,6 +54,9 @@ pub struct HttpOptions {
     pub http2_streams_max: u32,
     /// How long a shutdown waits for requests under way.
     pub drain_timeout_ms: u64,
+    /// Over how much time clients spread their return when the server goes down: at most this much is added to
+    /// `retry_ms` at random for each.
+    pub drain_spread_ms: u64,
     /// Pages of which sites may use the server.
     pub origins: Origins,
     /// Under which names the server is reached.
@@ -83,6 +86,7 @@ impl Default for HttpOptions {
             connections_max: 100_000,
             http2_streams_max: 256,
             drain_timeout_ms: 5_000,
+            drain_spread_ms: 10_000,
             origins: Origins::Loopback,
             hosts: HostNames::Bound,
         }

@@ -14,12 +14,14 @@ mod whole;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use bytes::Bytes;
 use http::request::Parts;
 use longwave_core::{Append, Appended, DataFormat, Message, NewMessage, Outcome};
 
 use self::batch::BatchRules;
 use self::content_type::BodyKind;
 use self::request::PublishRequest;
+use super::successor::or_pass_on;
 use super::{App, Code, Problem, Query, TopicPath};
 
 pub(crate) use self::answer::append_problem;
@@ -78,13 +80,24 @@ pub(super) async fn answer(
     // It lies in the connection's buffer, which can be read into again only when nobody needs it any more.
     drop(head);
     app.metrics().publish(request.kind.as_str());
-    match request.kind {
-        BodyKind::Single(format) => single(app, request, format, body).await,
-        BodyKind::Batch => batch(app, request, body).await,
-        BodyKind::EventStream | BodyKind::Lines => {
-            stream::publish(app.clone(), request, Body::new(body)).await
+    let limit = match request.kind {
+        BodyKind::Single(_) => {
+            BodyLimit { bytes_max: app.options().event_bytes_max, code: Code::EventTooLarge }
         }
-    }
+        BodyKind::Batch => {
+            BodyLimit { bytes_max: app.options().batch_bytes_max, code: Code::BatchTooLarge }
+        }
+        BodyKind::EventStream | BodyKind::Lines => {
+            return stream::publish(app.clone(), request, Body::new(body)).await;
+        }
+    };
+    let body = read_whole(app, body, limit).await?;
+    let restated = request.clone();
+    let result = match request.kind {
+        BodyKind::Single(format) => single(app, request, format, &body.bytes).await,
+        _ => batch(app, request, &body.bytes).await,
+    };
+    or_pass_on(app, result, || restated.restate(app.log().epoch(), body.bytes.clone())).await
 }
 
 /// A body that is one event; an empty one is none where the topic is to end.
@@ -92,14 +105,12 @@ async fn single(
     app: &App,
     request: PublishRequest,
     format: DataFormat,
-    body: impl RequestBody,
+    body: &Bytes,
 ) -> Result<Response, Problem> {
-    let limit = BodyLimit { bytes_max: app.options().event_bytes_max, code: Code::EventTooLarge };
-    let body = read_whole(app, body, limit).await?;
     let mut messages = Vec::new();
-    if !body.bytes.is_empty() || request.end.is_none() {
-        whole::check_format(format, &body.bytes)?;
-        let message = Message { event_type: request.event_type, format, data: body.bytes.clone() };
+    if !body.is_empty() || request.end.is_none() {
+        whole::check_format(format, body)?;
+        let message = Message { event_type: request.event_type, format, data: body.clone() };
         messages.push(NewMessage { message, key: None });
     }
     let append = Append {
@@ -117,20 +128,14 @@ async fn single(
 }
 
 /// A body with an event a line, appended together or not at all.
-async fn batch(
-    app: &App,
-    request: PublishRequest,
-    body: impl RequestBody,
-) -> Result<Response, Problem> {
-    let limit = BodyLimit { bytes_max: app.options().batch_bytes_max, code: Code::BatchTooLarge };
-    let body = read_whole(app, body, limit).await?;
+async fn batch(app: &App, request: PublishRequest, body: &[u8]) -> Result<Response, Problem> {
     let rules = BatchRules {
         event_type: request.event_type.as_ref(),
         strings: request.format.unwrap_or(DataFormat::Text),
         event_bytes_max: app.options().event_bytes_max,
         events_max: app.options().batch_events_max,
     };
-    let messages = batch::parse(&body.bytes, &rules)?;
+    let messages = batch::parse(body, &rules)?;
     // Far below the limit: a batch is bounded.
     let offered =
         u32::try_from(messages.len()).unwrap_or(u32::MAX - 1) + u32::from(request.end.is_some());

@@ -5,11 +5,11 @@
 mod document;
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use longwave_core::{TopicInfo, TopicName};
 use longwave_store::{ConfigureError, Configured, DeleteError, ReadError, TopicsQuery};
 use serde::Serialize;
@@ -20,6 +20,7 @@ use super::origin::{
     LONGWAVE_END, LONGWAVE_EVENTS, LONGWAVE_FIRST_ID, LONGWAVE_LAST_ID, LONGWAVE_SUBSCRIBERS,
 };
 use super::publish::{BodyLimit, disk_full, read_whole, shutting_down};
+use super::successor::{WholeRequest, or_pass_on};
 use super::{App, Code, Problem, Query, TopicPath};
 
 /// Topics in order of their names.
@@ -48,6 +49,7 @@ pub(super) async fn configure(
     State(app): State<App>,
     TopicPath(topic): TopicPath,
     query: Query,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -55,7 +57,13 @@ pub(super) async fn configure(
     check_json(&headers)?;
     let limit = BodyLimit { bytes_max: SETTINGS_BYTES_MAX, code: Code::BodyTooLarge };
     let body = read_whole(&app, body, limit).await?;
-    let config = SettingsRequest::parse(&body.bytes)?;
+    let result = put_settings(&app, topic, &body.bytes).await;
+    let whole = WholeRequest { method: Method::PUT, uri, headers, body: body.bytes.clone() };
+    or_pass_on(&app, result, || whole).await
+}
+
+async fn put_settings(app: &App, topic: TopicName, body: &[u8]) -> Result<Response, Problem> {
+    let config = SettingsRequest::parse(body)?;
     let configured = app
         .log()
         .configure(topic.clone(), config)
@@ -65,8 +73,8 @@ pub(super) async fn configure(
         Configured::Created => StatusCode::CREATED,
         Configured::Updated => StatusCode::OK,
     };
-    let info = known(&app, topic).await?;
-    Ok((status, Json(TopicDocument::new(&app, &info))).into_response())
+    let info = known(app, topic).await?;
+    Ok((status, Json(TopicDocument::new(app, &info))).into_response())
 }
 
 /// What is known of a topic, in a body: `GET …?info`.
@@ -143,10 +151,16 @@ pub(super) async fn delete(
     State(app): State<App>,
     TopicPath(topic): TopicPath,
     query: Query,
-) -> Result<StatusCode, Problem> {
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     query.only(&[])?;
-    app.log().delete(topic.clone()).await.map_err(|error| delete_problem(&topic, &error))?;
-    Ok(StatusCode::NO_CONTENT)
+    let deleted = app.log().delete(topic.clone()).await;
+    let result = deleted
+        .map(|()| StatusCode::NO_CONTENT.into_response())
+        .map_err(|error| delete_problem(&topic, &error));
+    let whole = WholeRequest { method: Method::DELETE, uri, headers, body: Bytes::new() };
+    or_pass_on(&app, result, || whole).await
 }
 
 /// Lists topics in order of their names.

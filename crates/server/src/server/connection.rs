@@ -185,8 +185,11 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             end = run => return end,
             next = later_phase(&mut phase, known) => next,
         };
-        if known == Phase::Closed {
-            return End::Closed { rest };
+        match known {
+            Phase::Closed => return End::Closed { rest },
+            // Its next request shall be answered, by the server that has the log.
+            Phase::Serving | Phase::Leaving => continue,
+            Phase::Draining => {}
         }
         if requests.under_way() == 0 {
             rest = Rest::Unwanted;

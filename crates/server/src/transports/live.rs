@@ -111,13 +111,15 @@ pub(super) async fn subscribe(
 ///
 /// # Panics
 /// Never: where there is no randomness, the shortest time is given.
-pub(super) fn retry_time(options: &HttpOptions, spread_ms: u64) -> Duration {
+fn retry_time(options: &HttpOptions, spread_ms: u64) -> Duration {
     let random = getrandom::u64().unwrap_or(0);
     Duration::from_millis(options.retry_ms.saturating_add(random % spread_ms.saturating_add(1)))
 }
 
-/// Over how much time the clients of a server that goes down spread their return, in milliseconds.
-pub(super) const FAREWELL_SPREAD_MS: u64 = 10_000;
+/// The same for clients of a server that goes down.
+pub(super) fn farewell_time(options: &HttpOptions) -> Duration {
+    retry_time(options, options.drain_spread_ms)
+}
 
 /// Moves what a subscription delivers into a body, a chunk at a time and only when the body is asked for more: a reader
 /// that is slow holds one chunk, and otherwise nothing but its cursor.
@@ -151,7 +153,7 @@ impl Pump {
             subscription,
             framing,
             heartbeat: Duration::from_millis(options.heartbeat_ms.max(1)),
-            farewell_retry: retry_time(options, FAREWELL_SPREAD_MS),
+            farewell_retry: farewell_time(options),
             left: limit.unwrap_or(u64::MAX),
             state: State::Opening(retry_time(options, options.retry_jitter_ms)),
             app,

@@ -42,7 +42,7 @@ impl Parking {
             epoch: hub.log().epoch(),
             heartbeat_ms: options.heartbeat_ms,
             farewell_retry_ms: options.retry_ms,
-            farewell_spread_ms: super::live::FAREWELL_SPREAD_MS,
+            farewell_spread_ms: options.drain_spread_ms,
         };
         let host: Arc<dyn Host> = Arc::new(host);
         Ok(Parking { reactors: Reactors::start(options, hub.board(), &host)? })

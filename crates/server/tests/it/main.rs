@@ -13,6 +13,7 @@ mod cli_tools;
 mod client_real;
 mod descriptors;
 mod errors;
+mod handover;
 mod limits;
 mod manage;
 mod openapi;

@@ -18,7 +18,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 pub(crate) use faulty::FaultyLog;
-pub(crate) use raw::RawClient;
+pub(crate) use raw::{RawAnswer, RawClient};
 
 /// A running server and the log under it.
 pub(crate) struct TestServer {

@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use longwave_core::{Epoch, Seq};
 
@@ -132,6 +133,21 @@ impl Directory {
         }
     }
 
+    /// Locks the directory for as long as the returned file is open. Where another has locked it, tries for as long as
+    /// `wait`.
+    pub(super) fn lock_within(&self, wait: Duration) -> Result<File, OpenError> {
+        let mut tries_left = wait.as_millis() / LOCK_RETRY.as_millis();
+        loop {
+            match self.lock() {
+                Err(OpenError::Locked { .. }) if tries_left > 0 => {
+                    tries_left -= 1;
+                    std::thread::sleep(LOCK_RETRY);
+                }
+                result => return result,
+            }
+        }
+    }
+
     /// Locks the directory for as long as the returned file is open.
     pub(super) fn lock(&self) -> Result<File, OpenError> {
         let path = self.path.join("LOCK");
@@ -199,15 +215,25 @@ impl Directory {
         std::fs::remove_file(path)
     }
 
-    /// The segments in order of their bases. Removes what an earlier process left unfinished.
-    pub(super) fn segments(&self) -> io::Result<Vec<(Seq, PathBuf)>> {
-        let mut segments = Vec::new();
+    /// Removes what an earlier process left unfinished. Only for who has locked the directory.
+    pub(super) fn remove_unfinished(&self) -> io::Result<()> {
         for entry in std::fs::read_dir(&self.path)? {
             let path = entry?.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             if name.ends_with(".tmp") && (name.starts_with("log.meta") || name.contains(".seg")) {
                 std::fs::remove_file(&path)?;
-            } else if let Some(base) = name.strip_suffix(".seg")
+            }
+        }
+        Ok(())
+    }
+
+    /// The segments in order of their bases.
+    pub(super) fn segments(&self) -> io::Result<Vec<(Seq, PathBuf)>> {
+        let mut segments = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            if let Some(base) = name.strip_suffix(".seg")
                 && base.len() == 20
                 && let Ok(base) = base.parse()
             {
@@ -225,6 +251,8 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
+/// The kernel tells nobody that a lock was given up.
+const LOCK_RETRY: Duration = Duration::from_millis(5);
 const MAGIC: &[u8; 8] = b"longwave";
 const VERSION: u32 = 1;
 

@@ -91,6 +91,19 @@ pub(super) fn drop_leftovers(
     heads: &mut Vec<Head>,
     identity: Identity,
 ) -> Result<(), OpenError> {
+    let leftovers = split_leftovers(heads, identity);
+    for path in &leftovers {
+        tracing::info!(file = %path.display(), "removed what an interrupted change left behind");
+        dir.remove(path).map_err(|source| OpenError::Io { file: path.clone(), source })?;
+    }
+    if !leftovers.is_empty() {
+        dir.sync().map_err(|source| OpenError::Io { file: dir.path.clone(), source })?;
+    }
+    Ok(())
+}
+
+/// Takes those out that [`drop_leftovers`] removes.
+pub(super) fn split_leftovers(heads: &mut Vec<Head>, identity: Identity) -> Vec<PathBuf> {
     let mut covered = Seq::ZERO;
     let mut leftovers = Vec::new();
     let newest = heads.last().map(|head| head.base);
@@ -109,14 +122,7 @@ pub(super) fn drop_leftovers(
         }
         true
     });
-    for path in &leftovers {
-        tracing::info!(file = %path.display(), "removed what an interrupted change left behind");
-        dir.remove(path).map_err(|source| OpenError::Io { file: path.clone(), source })?;
-    }
-    if !leftovers.is_empty() {
-        dir.sync().map_err(|source| OpenError::Io { file: dir.path.clone(), source })?;
-    }
-    Ok(())
+    leftovers
 }
 
 /// Refuses segments of other logs.

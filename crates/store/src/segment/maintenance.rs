@@ -1,5 +1,6 @@
 //! Retention's work, a bounded step at a time between two groups: [`Maintenance`].
 
+use std::sync::Weak;
 use std::thread::{self, JoinHandle};
 
 use longwave_core::{Seq, TopicName};
@@ -20,6 +21,10 @@ pub(super) struct Maintenance {
     waiting: Vec<oneshot::Sender<()>>,
     /// Who waits for the round after it.
     waiting_next: Vec<oneshot::Sender<()>>,
+    /// While somebody has the other end, no step begins that is not under way.
+    held: Weak<()>,
+    /// Who waits until no step is under way.
+    holding: Vec<oneshot::Sender<()>>,
     job: Option<JoinHandle<()>>,
     /// What the job brought, before it is put into place.
     pub(super) rewritten: Option<Box<Rewritten>>,
@@ -50,14 +55,30 @@ impl Maintenance {
         }
     }
 
+    /// Begins nothing more for as long as `held` is; answers when nothing is under way.
+    pub(super) fn hold(&mut self, held: Weak<()>, reply: oneshot::Sender<()>) {
+        self.held = held;
+        self.holding.push(reply);
+        self.answer_holders();
+    }
+
+    fn answer_holders(&mut self) {
+        if self.job.is_none() && self.rewritten.is_none() {
+            for reply in self.holding.drain(..) {
+                let _ = reply.send(());
+            }
+        }
+    }
+
     /// Whether there is a step to be taken now.
     pub(super) fn is_pending(&self) -> bool {
         self.rewritten.is_some()
-            || match self.phase {
-                Phase::Idle => false,
-                Phase::Rewriting => self.job.is_none(),
-                Phase::Topics(_) | Phase::Oldest { .. } => true,
-            }
+            || self.held.strong_count() == 0
+                && match self.phase {
+                    Phase::Idle => false,
+                    Phase::Rewriting => self.job.is_none(),
+                    Phase::Topics(_) | Phase::Oldest { .. } => true,
+                }
     }
 
     /// Waits for the job, whose work is then of no use.
@@ -87,6 +108,7 @@ impl Writer {
             if self.install(*rewritten).is_none() {
                 self.maintenance.end_round();
             }
+            self.maintenance.answer_holders();
             return;
         }
         let next = match std::mem::take(&mut self.maintenance.phase) {

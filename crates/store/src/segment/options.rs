@@ -23,6 +23,8 @@ pub struct SegmentOptions {
     /// How large a file grows, about, before the next is begun: 64 KiB to 256 MiB, and never more than an eighth of
     /// what retention allows the log.
     pub segment_bytes: u64,
+    /// How long to wait for another process to give the directory up; zero: not at all.
+    pub lock_wait: Duration,
     /// The time.
     pub clock: Clock,
     /// Made-up failures, for tests.
@@ -37,6 +39,7 @@ impl SegmentOptions {
             retention: LogRetention::default(),
             retention_interval: Some(Duration::from_secs(1)),
             segment_bytes: 64 << 20,
+            lock_wait: Duration::ZERO,
             clock: Clock::default(),
             faults: Faults::default(),
         }

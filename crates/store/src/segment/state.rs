@@ -28,6 +28,8 @@ pub(super) enum Condition {
     Ready,
     Full,
     Failed(String),
+    /// Another process writes it now; what was committed before can still be read.
+    HandedOver,
     Closed,
 }
 
@@ -75,7 +77,9 @@ impl State {
     pub(super) fn check_open(&self) -> Result<(), ReadError> {
         match self.condition {
             Condition::Closed => Err(ReadError::Closed),
-            Condition::Ready | Condition::Full | Condition::Failed(_) => Ok(()),
+            Condition::Ready | Condition::Full | Condition::Failed(_) | Condition::HandedOver => {
+                Ok(())
+            }
         }
     }
 
@@ -158,7 +162,7 @@ impl State {
     }
 
     /// Counts a topic's events up to `through` as dead.
-    fn bury(&mut self, name: &TopicName, through: Seq) {
+    pub(super) fn bury(&mut self, name: &TopicName, through: Seq) {
         let Some(topic) = self.ledger.topic(name) else { return };
         let (removed, Some(first)) = (topic.removed, topic.first) else { return };
         let start = self.segment_of(first);
@@ -173,7 +177,7 @@ impl State {
     }
 
     /// The events of a topic from a position on, oldest first, whether they are retained or not.
-    fn events_from<'a>(
+    pub(super) fn events_from<'a>(
         &'a self,
         name: &'a TopicName,
         first: Seq,

@@ -3,7 +3,8 @@
 //! It takes what is waiting, decides on each in turn, writes all of it at once, waits once for the disk, and only then
 //! shows and answers any of it.
 
-use std::sync::Arc;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Weak};
 
 use longwave_core::{
     Admission, Admitted, Append, Appended, Config, Durability, EndReason, Event, Group, Payload,
@@ -14,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::Shared;
 use super::active::{Active, AppendFailure};
 use super::file::{Header, is_full};
+use super::handover::Release;
 use super::index::{Place, Role};
 use super::maintenance::Maintenance;
 use super::record::{self, Kind, Record};
@@ -34,6 +36,18 @@ pub(super) enum Command {
     /// Retention is to be done at once; answered when there is nothing more to do.
     Retain(oneshot::Sender<()>),
     Rewritten(Box<Rewritten>),
+    /// No step of maintenance is to begin while the other end of the first is held; answered when none is under way.
+    Hold(Weak<()>, oneshot::Sender<()>),
+    /// A new segment is to be begun, so that what was written is in finished ones.
+    Seal(oneshot::Sender<()>),
+    Release(Release),
+    Close(oneshot::Sender<()>),
+}
+
+/// What a command asks for that can't be done while a group is open.
+enum Turn {
+    Seal(oneshot::Sender<()>),
+    Release(Release),
     Close(oneshot::Sender<()>),
 }
 
@@ -104,7 +118,18 @@ impl Writer {
                 }
             };
             if let Some(first) = first {
-                closing = self.handle(first);
+                match self.handle(first) {
+                    None => {}
+                    Some(Turn::Seal(done)) => {
+                        self.begin_segment();
+                        let _ = done.send(());
+                    }
+                    Some(Turn::Release(release)) => match self.release(release) {
+                        ControlFlow::Continue(()) => {}
+                        ControlFlow::Break(()) => return self.serve_out(),
+                    },
+                    Some(Turn::Close(done)) => closing = Some(done),
+                }
             } else if self.commands.is_closed() && self.commands.is_empty() {
                 break;
             }
@@ -116,11 +141,11 @@ impl Writer {
     }
 
     /// Handles a command and all that wait behind it, up to the bounds of a group.
-    fn handle(&mut self, first: Command) -> Option<oneshot::Sender<()>> {
+    fn handle(&mut self, first: Command) -> Option<Turn> {
         self.begin_segment_if_due();
         let mut batch = self.begin();
         let mut answers = Vec::new();
-        let mut closing = None;
+        let mut turn = None;
         let mut next = Some(first);
         while let Some(command) = next.take() {
             match command {
@@ -140,10 +165,13 @@ impl Writer {
                 Command::Tick => self.maintenance.ask(None),
                 Command::Retain(reply) => self.maintenance.ask(Some(reply)),
                 Command::Rewritten(rewritten) => self.maintenance.rewritten = Some(rewritten),
-                Command::Close(done) => {
-                    closing = Some(done);
-                    break;
-                }
+                Command::Hold(held, reply) => self.maintenance.hold(held, reply),
+                Command::Seal(done) => turn = Some(Turn::Seal(done)),
+                Command::Release(release) => turn = Some(Turn::Release(release)),
+                Command::Close(done) => turn = Some(Turn::Close(done)),
+            }
+            if turn.is_some() {
+                break;
             }
             if self.buffer.len() < GROUP_BYTES_MAX && answers.len() < GROUP_LEN_MAX {
                 next = self.commands.try_recv().ok();
@@ -153,7 +181,7 @@ impl Writer {
         for answer in answers {
             answer.give(committed);
         }
-        closing
+        turn
     }
 
     pub(super) fn begin(&mut self) -> Batch {
@@ -261,12 +289,24 @@ impl Writer {
         batch.written.push(Written { place, time: record.time, topic: topic.cloned(), role });
     }
 
-    /// Makes a group as durable as it must be, and shows it.
-    pub(super) fn commit(&mut self, mut batch: Batch) -> Result<(), CommitError> {
-        if batch.written.is_empty() {
-            return self.usable();
-        }
+    /// Makes a group as durable as it must be, shows it, and tells of it.
+    pub(super) fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
         self.usable()?;
+        if !batch.written.is_empty() {
+            let commit = self.show(batch)?;
+            self.tell(commit);
+        }
+        Ok(())
+    }
+
+    /// Tells who follows the log.
+    pub(super) fn tell(&self, commit: Commit) {
+        // Nobody listens: the log is used without a hub.
+        let _ = self.feed.blocking_send(commit);
+    }
+
+    /// Makes a group as durable as it must be, and shows it.
+    fn show(&mut self, mut batch: Batch) -> Result<Commit, CommitError> {
         if !batch.must_sync && batch.group.last() > self.active.reserved {
             self.reserve(&mut batch);
         }
@@ -281,9 +321,7 @@ impl Writer {
             state.publish(group, written, self.active.len);
             state.condition = Condition::Ready;
         }
-        // Nobody listens: the log is used without a hub.
-        let _ = self.feed.blocking_send(Commit { events, through });
-        Ok(())
+        Ok(Commit { events, through })
     }
 
     /// Makes sure that positions which memory-only events get are not given again after a power cut.
@@ -299,7 +337,9 @@ impl Writer {
     fn usable(&self) -> Result<(), CommitError> {
         match self.shared.read().condition {
             Condition::Ready | Condition::Full => Ok(()),
-            Condition::Failed(_) | Condition::Closed => Err(CommitError::Failed),
+            Condition::Failed(_) | Condition::HandedOver | Condition::Closed => {
+                Err(CommitError::Failed)
+            }
         }
     }
 
@@ -389,25 +429,34 @@ impl Writer {
         // What comes now is refused; a job that has something to tell must not wait for room in the queue.
         self.commands.close();
         self.maintenance.wait();
-        if self.usable().is_ok() {
-            let mut batch = self.begin();
-            let seq = batch.group.take_position();
-            // What the record says to be durable must be.
-            let synced = self.sync();
-            let record = Record::own(Kind::Close, seq, batch.group.time());
-            self.write(&mut batch, record, None);
-            batch.must_sync = true;
-            let closed = synced.and_then(|()| self.append(true));
-            if let Err(error) = closed {
-                self.give_up(error);
-            }
-            self.active.give_back();
-        }
+        // Where that fails, it has been told, and who opens the log next takes it for a crash.
+        let _ = self.write_close();
+        self.give_up_files();
+        self.shared.unlock();
+    }
+
+    /// Writes the record that says that the log was closed. Nobody was told of it yet.
+    pub(super) fn write_close(&mut self) -> Result<Commit, CommitError> {
+        self.usable()?;
+        // What the record says to be durable must be.
+        self.sync().map_err(|error| self.give_up(error))?;
+        let mut batch = self.begin();
+        let seq = batch.group.take_position();
+        let record = Record::own(Kind::Close, seq, batch.group.time());
+        self.write(&mut batch, record, None);
+        batch.must_sync = true;
+        let commit = self.show(batch)?;
+        self.active.give_back();
+        // It ends what was reserved, for whoever opens the log and for this one if it goes on.
+        self.active.reserved = Seq::ZERO;
+        Ok(commit)
+    }
+
+    /// Nothing can be read after this.
+    pub(super) fn give_up_files(&self) {
         let mut state = self.shared.write();
         state.condition = Condition::Closed;
         state.segments.clear();
-        drop(state);
-        self.shared.unlock();
     }
 }
 
@@ -447,7 +496,7 @@ pub(super) struct LastWord(pub(super) Arc<Shared>);
 impl Drop for LastWord {
     fn drop(&mut self) {
         let mut state = self.0.write();
-        if state.condition != Condition::Closed {
+        if !matches!(state.condition, Condition::Closed | Condition::HandedOver) {
             state.condition = Condition::Failed("the log's writer stopped unexpectedly".to_owned());
         }
     }

@@ -12,8 +12,8 @@ use longwave_core::{
     LogRetention, Message, NewMessage, Payload, SelectorSet, Seq, TopicName, UnixMillis,
 };
 use longwave_store::{
-    AppendError, Clock, Commit, CommitFeed, Log, MemoryLog, MemoryOptions, ReadPage, ReadQuery,
-    SegmentLog, SegmentOptions, Start,
+    AppendError, Clock, Commit, CommitFeed, Log, MemoryLog, MemoryOptions, Preread, ReadPage,
+    ReadQuery, SegmentLog, SegmentOptions, Start,
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -41,6 +41,8 @@ pub(crate) struct Fixture {
     pub(crate) clock: TestClock,
     pub(crate) commits: mpsc::UnboundedReceiver<Commit>,
     pub(crate) retain: Retain,
+    /// The log, where it is one on disk.
+    pub(crate) segment: Option<Arc<SegmentLog>>,
     /// The log's directory, where it has one.
     pub(crate) dir: Option<TempDir>,
 }
@@ -101,7 +103,7 @@ impl Fixture {
             let log = Arc::clone(&retained);
             Box::pin(async move { log.retain().await })
         });
-        Fixture { log, clock, commits: drain(feed), retain, dir: None }
+        Fixture { log, clock, commits: drain(feed), retain, segment: None, dir: None }
     }
 
     pub(crate) fn segment(retention: LogRetention) -> Fixture {
@@ -112,13 +114,17 @@ impl Fixture {
     }
 
     pub(crate) fn open(options: SegmentOptions, clock: TestClock) -> Fixture {
-        let (log, feed) = SegmentLog::open(options).unwrap();
+        Fixture::of(SegmentLog::open(options).unwrap(), clock)
+    }
+
+    pub(crate) fn of((log, feed): (Arc<SegmentLog>, CommitFeed), clock: TestClock) -> Fixture {
+        let segment = Some(Arc::clone(&log));
         let retained = Arc::clone(&log);
         let retain: Retain = Box::new(move || {
             let log = Arc::clone(&retained);
             Box::pin(async move { log.retain().await })
         });
-        Fixture { log, clock, commits: drain(feed), retain, dir: None }
+        Fixture { log, clock, commits: drain(feed), retain, segment, dir: None }
     }
 
     /// Closes the log and opens it again; one in memory stays as it is.
@@ -127,6 +133,19 @@ impl Fixture {
         within(self.log.close()).await;
         let options = options(dir.path(), &self.clock, retention);
         Fixture { dir: Some(dir), ..Fixture::open(options, self.clock) }
+    }
+
+    /// Has another log take over, which read what `preread` holds before.
+    pub(crate) async fn hand_over(self, preread: Option<Preread>) -> Fixture {
+        let (Some(dir), Some(log)) = (&self.dir, &self.segment) else { return self };
+        let hold = within(log.hold()).await.unwrap();
+        let released = within(hold.release()).await.unwrap();
+        let options = options(dir.path(), &self.clock, ENDLESS);
+        let preread = preread.unwrap_or_else(|| Preread::new(options));
+        let opened = preread.open().unwrap();
+        released.hand_over();
+        within(log.close()).await;
+        Fixture { dir: self.dir, ..Fixture::of(opened, self.clock) }
     }
 
     /// Leaves the log as it is on disk at this moment, as if the process had been killed, and opens that.

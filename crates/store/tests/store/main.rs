@@ -8,6 +8,7 @@
 
 mod faults;
 mod fixture;
+mod handover;
 mod model;
 mod recovery;
 mod suite;

@@ -3,21 +3,42 @@
 use std::collections::BTreeMap;
 
 use longwave_core::{Append, Config, EndReason, Selector, Seq};
-use longwave_store::{AppendError, DeleteError, ReadQuery, Start};
+use longwave_store::{AppendError, DeleteError, Hold, Preread, ReadQuery, Start};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, TestRunner};
 
-use crate::fixture::{ENDLESS, Fixture, name, publish, set, show, text, within};
+use crate::fixture::{ENDLESS, Fixture, name, options, publish, set, show, text, within};
 
 #[derive(Clone, Debug)]
 enum Op {
-    Append { topic: usize, count: u64, data_len: usize, end: bool },
-    Configure { topic: usize, events: Option<u64>, bytes: Option<u64>, age: Option<u64> },
-    Delete { topic: usize },
-    Advance { ms: u64 },
+    Append {
+        topic: usize,
+        count: u64,
+        data_len: usize,
+        end: bool,
+    },
+    Configure {
+        topic: usize,
+        events: Option<u64>,
+        bytes: Option<u64>,
+        age: Option<u64>,
+    },
+    Delete {
+        topic: usize,
+    },
+    Advance {
+        ms: u64,
+    },
     Retain,
     Reopen,
     Crash,
+    /// Another process begins to take the log over: retention is held, and what is finished is read.
+    Preread,
+    /// It reads on, behind a new file.
+    CatchUp,
+    /// It goes before it has the log.
+    LetGo,
+    TakeOver,
 }
 
 const TOPICS: [&str; 5] = ["a", "b/1", "b/2", "b/2/c", "d"];
@@ -38,6 +59,10 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Retain),
         1 => Just(Op::Reopen),
         1 => Just(Op::Crash),
+        2 => Just(Op::Preread),
+        1 => Just(Op::CatchUp),
+        1 => Just(Op::LetGo),
+        2 => Just(Op::TakeOver),
     ]
 }
 
@@ -49,6 +74,8 @@ struct Model {
     gone: BTreeMap<usize, u64>,
     now: u64,
     count: u64,
+    hold: Option<Hold>,
+    preread: Option<Preread>,
     /// Whether a process of the log's has ended; what is known of topics that are gone may be less exact from then on.
     has_restarted: bool,
 }
@@ -122,11 +149,30 @@ impl Model {
                 self.now += ms;
                 fixture.clock.set(self.now);
             }
+            Op::Preread => self.preread(&fixture).await,
+            Op::CatchUp => self.catch_up().await,
+            Op::LetGo => self.hold = None,
+            Op::TakeOver => {
+                self.hold = None;
+                let preread = self.preread.take();
+                if fixture.segment.is_some() {
+                    self.has_restarted = true;
+                    self.trim_all();
+                }
+                return fixture.hand_over(preread).await;
+            }
+            // Would wait for as long as it is held.
+            Op::Retain if self.hold.is_some() => {}
             Op::Retain => {
                 fixture.retain().await;
                 self.trim_all();
             }
             Op::Reopen | Op::Crash if fixture.dir.is_some() => {
+                self.hold = None;
+                if matches!(op, Op::Crash) {
+                    // It was of another directory.
+                    self.preread = None;
+                }
                 self.has_restarted = true;
                 self.trim_all();
                 return match op {
@@ -137,6 +183,20 @@ impl Model {
             Op::Reopen | Op::Crash => {}
         }
         fixture
+    }
+
+    async fn preread(&mut self, fixture: &Fixture) {
+        let (Some(dir), Some(log)) = (&fixture.dir, &fixture.segment) else { return };
+        self.hold = within(log.hold()).await;
+        let mut preread = Preread::new(options(dir.path(), &fixture.clock, ENDLESS));
+        preread.catch_up().unwrap();
+        self.preread = Some(preread);
+    }
+
+    async fn catch_up(&mut self) {
+        let (Some(hold), Some(preread)) = (&self.hold, &mut self.preread) else { return };
+        within(hold.seal()).await;
+        assert!(preread.catch_up().unwrap() < 200, "a new file has been begun");
     }
 
     /// Puts a topic that was not there on the table. A log that has restarted may know less exactly than the model up

@@ -1,14 +1,17 @@
 //! What a publisher asks for besides the body: [`PublishRequest`]. Headers and parameters in, values out.
 
-use http::HeaderMap;
-use http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST, HeaderName, IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, Method};
 use longwave_core::{
     DataFormat, EndReason, Epoch, EventId, EventType, Expected, IdempotencyKey, Seq, TextError,
     TopicName,
 };
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::super::origin::{EVENT_TYPE, IDEMPOTENCY_KEY};
-use super::super::{Code, Problem, Query};
+use super::super::successor::WholeRequest;
+use super::super::{Code, Problem, Query, TopicPath};
 use super::content_type::BodyKind;
 
 /// A publish without its body.
@@ -58,6 +61,45 @@ impl PublishRequest {
             end: end(query)?,
             stream_ids: stream_ids(query)?,
         })
+    }
+
+    /// A request that asks for the same with a body that was read whole.
+    pub(super) fn restate(&self, epoch: Epoch, body: Bytes) -> WholeRequest {
+        let (content_type, format) = match self.kind {
+            BodyKind::Single(format) => ("application/octet-stream", Some(format)),
+            _ => ("application/x-ndjson", self.format),
+        };
+        let mut uri = format!("{}{}?", TopicPath::PREFIX, self.topic);
+        if let Some(format) = format {
+            uri.push_str(match format {
+                DataFormat::Text => "format=text&",
+                DataFormat::Json => "format=json&",
+                DataFormat::Binary => "format=binary&",
+            });
+        }
+        if let Some(event_type) = &self.event_type {
+            let text = utf8_percent_encode(event_type.as_str(), NON_ALPHANUMERIC);
+            uri.push_str(&format!("type={text}&"));
+        }
+        if let Some(reason) = self.end {
+            uri.push_str(&format!("end={reason}"));
+        }
+        let condition = match self.expected {
+            Expected::Any => None,
+            Expected::Last(Seq::ZERO) => Some((IF_NONE_MATCH, "*".to_owned())),
+            Expected::Last(seq) => Some((IF_MATCH, format!("\"{}\"", EventId { epoch, seq }))),
+        };
+        let key = self.key.as_ref().map(|key| (IDEMPOTENCY_KEY, key.as_str().to_owned()));
+        let content_type = (CONTENT_TYPE, content_type.to_owned());
+        // Whose it was has been checked, and loopback's names are every server's.
+        let host = (HOST, "localhost".to_owned());
+        let fields = [Some(host), Some(content_type), condition, key].into_iter().flatten();
+        let headers = fields
+            .filter_map(|(name, text)| Some((name, HeaderValue::from_bytes(text.as_bytes()).ok()?)))
+            .collect();
+        // Canonical names and encoded text make no other path than this.
+        let uri = uri.parse().unwrap_or_default();
+        WholeRequest { method: Method::POST, uri, headers, body }
     }
 }
 

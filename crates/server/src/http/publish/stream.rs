@@ -112,7 +112,7 @@ impl Stream {
         let idle = self.app.options().stream_idle_timeout();
         let mut idle_timer = pin!(tokio::time::sleep(idle.unwrap_or_default()));
         let mut phase = self.app.phase();
-        let mut draining = pin!(phase.wait_for(|phase| *phase >= Phase::Draining));
+        let mut draining = pin!(phase.wait_for(|phase| *phase >= Phase::Leaving));
         let mut input = Bytes::new();
         loop {
             self.cut(&mut input).map_err(Stop::Source)?;

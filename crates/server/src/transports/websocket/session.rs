@@ -18,7 +18,7 @@ use super::message::{self, ClientMessage, Ref, SubscribeOp};
 use super::publishes::Publishes;
 use crate::http::{App, Code, Phase, Problem, Transport};
 use crate::hub::{Delivery, NextError, Subscribe, SubscribeError, SubscriberKind, Subscription};
-use crate::transports::live::{FAREWELL_SPREAD_MS, retry_time};
+use crate::transports::live::farewell_time;
 use crate::transports::{count_events, now};
 
 /// A connection's state besides its socket.
@@ -110,7 +110,7 @@ impl Session {
                 }
                 answers = self.publishes.next() => Turn::Published(answers),
                 _ = heartbeats.tick() => Turn::Heartbeat,
-                () = phase.wait_for(|phase| *phase >= Phase::Draining).map(drop) => Turn::Draining,
+                () = phase.wait_for(|phase| *phase >= Phase::Leaving).map(drop) => Turn::Draining,
             };
             let answers = match turn {
                 Turn::Received(message) => self.handle_received(message).await?,
@@ -128,7 +128,7 @@ impl Session {
                 }
                 Turn::Heartbeat => vec![ping()],
                 Turn::Draining => {
-                    let retry = retry_time(self.app.options(), FAREWELL_SPREAD_MS);
+                    let retry = farewell_time(self.app.options());
                     let farewell = text(format!("{{\"retry\":{}}}", retry.as_millis()));
                     write(socket, limit, vec![farewell]).await?;
                     return Err(Over::Close(close_code::RESTART, "the server is going down"));
