@@ -381,25 +381,30 @@ impl<S: Wire, F: Framing> Engine<S, F> {
 
     /// Makes a live subscriber one that is behind, with a feed where it stands. `None` where it is leaving.
     fn fall_behind(&mut self, key: Key) -> Option<&mut Behind> {
+        self.stand_up(key);
         let subscriber = self.subscribers.get_mut(key)?;
         if subscriber.condition == Condition::Leaving {
             return None;
         }
-        if subscriber.condition == Condition::Live {
-            let line = self.lines.get_mut(subscriber.line)?;
-            let (seat, cursor) = (subscriber.seat, subscriber.cursor);
-            subscriber.condition = Condition::Blocked;
-            if subscriber.behind.is_none() {
-                let feed = line.feed(self.epoch, cursor);
-                subscriber.behind = Some(Box::new(Behind::at(feed)));
-            }
-            if let Some(moved) = line.stand_up(seat)
-                && let Some(moved) = self.subscribers.get_mut(moved)
-            {
-                moved.seat = seat;
-            }
+        let line = self.lines.get(subscriber.line)?;
+        let feed = || Box::new(Behind::at(line.feed(self.epoch, subscriber.cursor)));
+        Some(subscriber.behind.get_or_insert_with(feed))
+    }
+
+    /// Takes a subscriber away from its line's live ones, if it is one.
+    fn stand_up(&mut self, key: Key) {
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return };
+        if subscriber.condition != Condition::Live {
+            return;
         }
-        self.subscribers.get_mut(key)?.behind.as_deref_mut()
+        subscriber.condition = Condition::Blocked;
+        let Some(line) = self.lines.get_mut(subscriber.line) else { return };
+        let seat = subscriber.seat;
+        if let Some(moved) = line.stand_up(seat)
+            && let Some(moved) = self.subscribers.get_mut(moved)
+        {
+            moved.seat = seat;
+        }
     }
 
     fn make_ready(&mut self, key: Key) {
@@ -420,7 +425,7 @@ impl<S: Wire, F: Framing> Engine<S, F> {
 
     /// Hangs up, in a way that lets the peer read what it was sent; its place is free at once.
     fn leave(&mut self, key: Key) {
-        self.fall_behind(key);
+        self.stand_up(key);
         let Some(subscriber) = self.subscribers.get_mut(key) else { return };
         if subscriber.condition == Condition::Leaving {
             return;
@@ -436,7 +441,7 @@ impl<S: Wire, F: Framing> Engine<S, F> {
 
     /// Closes a connection.
     fn remove(&mut self, key: Key) {
-        self.fall_behind(key);
+        self.stand_up(key);
         let Some(subscriber) = self.subscribers.try_remove(key) else { return };
         if subscriber.condition != Condition::Leaving {
             self.lines.leave(subscriber.line);

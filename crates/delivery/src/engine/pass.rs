@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use longwave_core::{Budget, Epoch, FeedItem, Payload, Seq};
+use longwave_core::{Budget, Epoch, Event, FeedItem, Payload, Seq};
 
 use crate::board::TailFound;
 use crate::framing::Framing;
@@ -27,8 +27,7 @@ impl<S: Wire, F: Framing> Engine<S, F> {
         let mut live = std::mem::take(&mut line.live);
         line.last_sent_tick = self.tick;
         line.tip = self.scratch.events.last().map_or(line.tip, |event| event.seq);
-        let is_last = matches!(self.scratch.events.last(), Some(event)
-            if matches!(event.payload, Payload::End(_)) && line.selectors.as_topic().is_some());
+        let is_last = self.scratch.events.last().is_some_and(|event| is_last_of(line, event));
         let mut over: Vec<Key> = Vec::new();
         let mut gone: Vec<Key> = Vec::new();
         let mut pieces = 0;
@@ -40,11 +39,13 @@ impl<S: Wire, F: Framing> Engine<S, F> {
             };
             // Others may have left the seats in front of it.
             subscriber.seat = u32::try_from(seat).unwrap_or(u32::MAX);
+            // What ended before it came is no end of its own.
+            let is_its_last = is_last && subscriber.cursor < line.tip;
             let sent = deliver(subscriber, line, &self.scratch, self.epoch, &mut pieces);
             if sent == Sent::All {
                 seat += 1;
                 let feed = subscriber.behind.as_ref().map(|behind| &behind.feed);
-                if is_last || feed.is_some_and(|feed| feed.end().is_some()) {
+                if is_its_last || feed.is_some_and(|feed| feed.end().is_some()) {
                     over.push(key);
                 }
                 continue;
@@ -79,7 +80,7 @@ impl<S: Wire, F: Framing> Engine<S, F> {
             return Loaded::Nothing;
         }
         let events = &mut self.scratch.events;
-        let found = self.board.tail(line.channel, line.tip, PASS_BUDGET, events);
+        let mut found = self.board.tail(line.channel, line.tip, PASS_BUDGET, events);
         if found == TailFound::Behind {
             // More came at once than a tail holds: all of them go on by the log.
             let keys: Vec<Key> = line.live.iter().map(|key| *key as Key).collect();
@@ -89,10 +90,10 @@ impl<S: Wire, F: Framing> Engine<S, F> {
             }
             return Loaded::Nothing;
         }
-        if line.selectors.as_topic().is_some() {
-            // Behind the end of a topic that was deleted, another of the same name may begin. It is not for these.
-            let end = events.iter().position(|event| matches!(event.payload, Payload::End(_)));
-            events.truncate(end.map_or(events.len(), |end| end + 1));
+        if let Some(end) = events.iter().position(|event| is_last_of(line, event)) {
+            // Behind the end of a topic that was deleted, another of the same name may begin, for whoever came then.
+            events.truncate(end + 1);
+            found = TailFound::Part;
         }
         if events.is_empty() {
             return Loaded::Nothing;
@@ -110,6 +111,11 @@ impl<S: Wire, F: Framing> Engine<S, F> {
         }
         if found == TailFound::Part { Loaded::Part } else { Loaded::All }
     }
+}
+
+/// Whether nothing follows this event for those who get it in this line.
+fn is_last_of<F>(line: &Line<F>, event: &Event) -> bool {
+    matches!(event.payload, Payload::End(_)) && line.selectors.as_topic().is_some()
 }
 
 /// Whether there is something to send.

@@ -139,6 +139,24 @@ fn the_end_of_a_topic_ends_the_stream_and_the_connection() {
 }
 
 #[test]
+fn whoever_follows_a_topic_that_was_made_again_does_not_end_with_the_one_before() {
+    let mut world = world();
+    let (old, new) = (Pipe::new(ROOMY), Pipe::new(ROOMY));
+    world.join(&["a"], all(), StartAt::Now, &old);
+    world.settle();
+    world.commit(&["a", "a-"]);
+    // It comes before the board has heard of the deletion.
+    world.join(&["a"], all(), StartAt::Now, &new);
+    world.settle();
+    world.commit(&["a", "a"]);
+    world.dispatch_all();
+    world.settle();
+    assert_eq!(old.text(), "head 1' 2!deleted .");
+    assert_eq!(new.text(), "head 3''' 4'''' ");
+    assert!(!new.is_finished());
+}
+
+#[test]
 fn the_ends_of_several_topics_end_the_stream_with_the_last() {
     let mut world = world();
     let pipe = Pipe::new(ROOMY);

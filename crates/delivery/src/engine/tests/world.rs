@@ -148,13 +148,17 @@ impl World {
         self.history.last().map_or(Seq::ZERO, |event| event.seq)
     }
 
-    /// Commits one event for each text: a topic, `topic:type`, or `topic!` for its end.
+    /// Commits one event for each text: a topic, `topic:type`, `topic!` for its end, or `topic-` for its deletion, which
+    /// only the board is told.
     pub(super) fn commit(&mut self, texts: &[&str]) {
         let mut events = Vec::new();
         for text in texts {
             let seq = Seq(self.committed().0 + 1);
             let (topic, payload) = match (text.strip_suffix('!'), text.split_once(':')) {
                 (Some(topic), _) => (topic, Payload::End(EndReason::Done)),
+                _ if text.ends_with('-') => {
+                    (text.trim_end_matches('-'), Payload::End(EndReason::Deleted))
+                }
                 (None, Some((topic, name))) => (topic, message(EventType::new(name).ok())),
                 (None, None) => (*text, message(None)),
             };
@@ -194,11 +198,11 @@ impl World {
             .history
             .iter()
             .filter_map(|event| match event.payload {
-                Payload::End(reason) => {
+                Payload::End(reason) if reason != EndReason::Deleted => {
                     let end = TopicEnd { seq: event.seq, time: event.time, reason };
                     Some((event.topic.clone(), end))
                 }
-                Payload::Message(_) => None,
+                Payload::End(_) | Payload::Message(_) => None,
             })
             .collect();
         let committed = self.committed();
