@@ -1,7 +1,7 @@
 //! The load: many subscribers and some publishers on one thread and one epoll.
 //!
 //! A subscriber reads, counts the events in what it read, and forgets it; nothing is allocated per event, so that one
-//! core of load keeps up with one core of server. [`Load`] is what runs use; how sockets are read is in [`ends`].
+//! core of load keeps up with one core of server. [`Load`] is what runs use; how sockets are read is in `load/ends.rs`.
 //! Connecting is blocking, since on loopback the kernel answers at once.
 
 mod ends;
