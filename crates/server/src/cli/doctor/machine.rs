@@ -3,9 +3,11 @@
 
 use std::fs;
 
+use longwave::http::HttpOptions;
+
 use super::super::open_files::{OpenFiles, open_files};
 use super::super::topics::human_bytes;
-use super::verdict::Finding;
+use super::verdict::{Finding, Level};
 use super::{bad, doubtful, good};
 
 /// Looks at everything, for this many clients.
@@ -15,8 +17,13 @@ pub(super) fn examine(clients: u64) -> Vec<Finding> {
         text.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<u64>>()
     };
     let page_bytes = rustix::param::page_size() as u64;
-    let mut findings = vec![judge_open_files(open_files(), clients)];
-    if let [_, pressure, max] = numbers("/proc/sys/net/ipv4/tcp_mem").as_slice() {
+    let files = open_files();
+    let tcp_mem = numbers("/proc/sys/net/ipv4/tcp_mem");
+    let mut limits = vec![Limit::connections()];
+    limits.extend(files.hard.map(Limit::open_files));
+    let mut findings = vec![judge_open_files(files, clients)];
+    if let [_, pressure, max] = tcp_mem.as_slice() {
+        limits.push(Limit::tcp_memory(pressure * page_bytes));
         findings.push(judge_tcp_memory(pressure * page_bytes, max * page_bytes, clients));
     }
     if let [first, last] = numbers("/proc/sys/net/ipv4/ip_local_port_range").as_slice() {
@@ -28,7 +35,64 @@ pub(super) fn examine(clients: u64) -> Vec<Finding> {
     if let [files] = numbers("/proc/sys/fs/file-max").as_slice() {
         findings.push(judge_system_files(*files, clients));
     }
+    limits.extend(available_memory_bytes().map(Limit::memory));
+    findings.extend(judge_subscribers(limits));
     findings
+}
+
+/// Something that so many subscribers use up.
+struct Limit {
+    what: &'static str,
+    subscribers: u64,
+    more: String,
+}
+
+impl Limit {
+    fn connections() -> Limit {
+        let subscribers = HttpOptions::default().connections_max as u64;
+        let more = "longwave serve --connections with a larger number".to_owned();
+        Limit { what: "the setting `connections`", subscribers, more }
+    }
+
+    fn open_files(hard: u64) -> Limit {
+        let more =
+            "a larger LimitNOFILE in the systemd unit, or `--ulimit nofile=` for docker".to_owned();
+        Limit {
+            what: "the limit of open files",
+            subscribers: hard.saturating_sub(FILES_BESIDES_CLIENTS),
+            more,
+        }
+    }
+
+    fn tcp_memory(pressure: u64) -> Limit {
+        let more = "sysctl -w net.ipv4.tcp_mem with larger numbers, given the memory".to_owned();
+        Limit { what: "TCP memory", subscribers: pressure / TCP_BYTES_PER_CLIENT, more }
+    }
+
+    fn memory(available: u64) -> Limit {
+        let more = "more memory".to_owned();
+        Limit { what: "memory", subscribers: available / MEMORY_BYTES_PER_CLIENT, more }
+    }
+}
+
+/// Says how many subscribers there may be at one time, and what ends first.
+fn judge_subscribers(mut limits: Vec<Limit>) -> Option<Finding> {
+    limits.sort_by_key(|limit| limit.subscribers);
+    let mut limits = limits.into_iter();
+    let first = limits.next()?;
+    let mut what = format!("about {}, as many as {} allows", first.subscribers, first.what);
+    if let Some(next) = limits.next() {
+        what.push_str(&format!("; then {}, at {}", next.what, next.subscribers));
+    }
+    let fix = Some(format!("for more, {}", first.more));
+    Some(Finding { level: Level::Good, check: "subscribers", what, fix })
+}
+
+fn available_memory_bytes() -> Option<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib * 1024)
 }
 
 fn judge_open_files(limit: OpenFiles, clients: u64) -> Finding {
@@ -111,11 +175,12 @@ const FILES_BESIDES_CLIENTS: u64 = 256;
 const SYSTEM_FILES_BESIDES: u64 = 10_000;
 /// One queued packet for each.
 const TCP_BYTES_PER_CLIENT: u64 = 2304;
+/// What an idle subscriber takes: half a KiB of the process, and its socket in the kernel.
+const MEMORY_BYTES_PER_CLIENT: u64 = 5632;
 const BACKLOG_MIN: u64 = 4096;
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict::Level;
     use super::*;
 
     #[test]
@@ -137,6 +202,18 @@ mod tests {
         assert_eq!(judge_ports(28_232, 100_000).level, Level::Doubtful);
         assert_eq!(judge_backlog(128).level, Level::Doubtful);
         assert_eq!(judge_system_files(1_000, 10_000).level, Level::Bad);
+    }
+
+    #[test]
+    fn the_number_of_subscribers_is_that_of_the_first_limit() {
+        let gib = 1 << 30;
+        let limits = vec![Limit::connections(), Limit::open_files(20_000), Limit::memory(gib)];
+        let finding = judge_subscribers(limits).unwrap();
+        assert_eq!(
+            finding.what,
+            "about 19744, as many as the limit of open files allows; then the setting `connections`, at 100000"
+        );
+        assert!(finding.fix.unwrap().contains("LimitNOFILE"));
     }
 
     #[test]
