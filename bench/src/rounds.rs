@@ -83,7 +83,11 @@ impl Turn<'_> {
         for &subscribers in all_subscribers {
             let with_latency =
                 if fewest == Some(&subscribers) { WithLatency::Yes } else { WithLatency::No };
-            for &peer in self.bench.programs.keys() {
+            // Another one first in each round, so that no server always has the same one before it.
+            let mut peers: Vec<Peer> = self.bench.programs.keys().copied().collect();
+            let first = (self.round - 1) % peers.len().max(1);
+            peers.rotate_left(first);
+            for peer in peers {
                 let sample = self.measure(
                     peer,
                     subscribers,
