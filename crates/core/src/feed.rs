@@ -275,9 +275,15 @@ impl Feed {
 
     /// What to do next.
     pub fn poll(&mut self, tail: Option<&Tail>, budget: Budget) -> Step {
-        let mut batch = Batch { items: Vec::new(), bytes: 0, budget };
+        let mut batch =
+            Batch { items: Vec::with_capacity(self.items_expected(budget)), bytes: 0, budget };
         let otherwise = self.fill(tail, &mut batch);
         if batch.items.is_empty() { otherwise } else { Step::Deliver(batch.items) }
+    }
+
+    /// How many items the next batch will have, about, so that its memory is had at once.
+    fn items_expected(&self, budget: Budget) -> usize {
+        self.page.as_ref().map_or(0, |page| page.events.len().min(budget.events_max))
     }
 
     /// Takes in the page that [`Step::ReadLog`] asked for.

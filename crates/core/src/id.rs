@@ -104,6 +104,51 @@ pub struct EventId {
     pub seq: Seq,
 }
 
+impl EventId {
+    /// The id's text, without an allocation: it stands in everything that is delivered.
+    #[must_use]
+    pub fn text(self) -> IdText {
+        let mut text = IdText { bytes: [b'-'; ID_CHARS_MAX], begin: ID_CHARS_MAX };
+        let mut rest = self.seq.0;
+        loop {
+            // A digit is smaller than ten.
+            text.prepend(&[b'0' + u8::try_from(rest % 10).unwrap_or_default()]);
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        text.prepend(b"-");
+        text.prepend(&self.epoch.0);
+        text
+    }
+}
+
+/// An id's text: [`EventId::text`].
+#[derive(Clone, Copy, Debug)]
+pub struct IdText {
+    /// Filled from its end.
+    bytes: [u8; ID_CHARS_MAX],
+    begin: usize,
+}
+
+impl IdText {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Digits, a hyphen, and an epoch's characters: all of them are ASCII.
+        std::str::from_utf8(self.bytes.get(self.begin..).unwrap_or_default()).unwrap_or_default()
+    }
+
+    fn prepend(&mut self, part: &[u8]) {
+        let end = self.begin;
+        self.begin -= part.len();
+        if let Some(place) = self.bytes.get_mut(self.begin..end) {
+            place.copy_from_slice(part);
+        }
+    }
+}
+
 impl FromStr for EventId {
     type Err = ParseIdError;
 
@@ -122,7 +167,7 @@ impl FromStr for EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.epoch, self.seq)
+        f.pad(self.text().as_str())
     }
 }
 
@@ -141,6 +186,8 @@ pub enum ParseIdError {
     Seq,
 }
 
+/// An epoch, a hyphen, and the digits of the largest position.
+const ID_CHARS_MAX: usize = EPOCH_CHARS + 1 + 20;
 const EPOCH_CHARS: usize = 5;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 

@@ -33,7 +33,7 @@ pub use feed::{
     Budget, Feed, FeedGap, FeedItem, FeedQuery, GapReason, LogPage, LogRead, ReadFrom, StartAt,
     Step, TypeFilter,
 };
-pub use id::{Epoch, EventId, ParseIdError, Seq};
+pub use id::{Epoch, EventId, IdText, ParseIdError, Seq};
 pub use ledger::{
     Admission, Admitted, AdmittedEvent, Group, Ledger, Refusal, Settings, Snapshot, Topic,
 };

@@ -207,15 +207,17 @@ impl<S: Wire, F: Framing> Engine<S, F> {
     }
 
     /// Takes in a page that [`Engine::poll_read`] asked for; `None` where the log could not be read.
-    pub(crate) fn handle_page(&mut self, read: u64, page: Option<&LogPage>) {
-        for reader in self.reads.finish(read) {
+    pub(crate) fn handle_page(&mut self, read: u64, page: Option<LogPage>) {
+        let readers = self.reads.finish(read);
+        let pages = std::iter::repeat_n(page, readers.len());
+        for (reader, page) in readers.into_iter().zip(pages) {
             let Some(subscriber) = self.subscribers.get_mut(reader.key) else { continue };
             if subscriber.arrival != reader.arrival || subscriber.condition != Condition::Reading {
                 continue;
             }
             match (&mut subscriber.behind, page) {
                 (Some(behind), Some(page)) => {
-                    behind.feed.handle_page(page.clone());
+                    behind.feed.handle_page(page);
                     self.make_ready(reader.key);
                 }
                 // The client comes back with its cursor, and is told with a status if it still can't be read then.

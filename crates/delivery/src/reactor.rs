@@ -219,7 +219,7 @@ impl<F: Framing> Reactor<F> {
             self.watch(key, Watch::ForInput);
         }
         for (read, page) in self.mail.pages.drain(..) {
-            self.engine.handle_page(read, page.as_ref());
+            self.engine.handle_page(read, page);
         }
         self.engine.handle_touched(&self.mail.touched);
         self.mail.touched.clear();

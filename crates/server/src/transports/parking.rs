@@ -75,10 +75,20 @@ impl Chunked {
         let begin = out.len();
         write(out);
         let bytes = out.len() - begin;
-        if bytes > 0 {
-            out.splice(begin..begin, format!("{bytes:x}\r\n").into_bytes());
-            out.extend_from_slice(b"\r\n");
+        if bytes == 0 {
+            return;
         }
+        // The size is known only now, so it is written behind the data, and the two change places.
+        let digits = (usize::BITS - bytes.leading_zeros()).div_ceil(4);
+        for digit in (0..digits).rev() {
+            out.push(HEX_DIGITS.get(bytes >> (4 * digit) & 15).copied().unwrap_or_default());
+        }
+        out.extend_from_slice(b"\r\n");
+        let size = out.len() - begin - bytes;
+        if let Some(chunk) = out.get_mut(begin..) {
+            chunk.rotate_right(size);
+        }
+        out.extend_from_slice(b"\r\n");
     }
 }
 
@@ -99,6 +109,8 @@ impl longwave_delivery::Framing for Chunked {
         out.extend_from_slice(b"0\r\n\r\n");
     }
 }
+
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// The log, as reactors read it, and the counters.
 struct LogHost {
@@ -144,5 +156,11 @@ mod tests {
         framing.write_chunk(&mut out, |out| out.extend_from_slice(&[b'x'; 18]));
         framing.write_chunk(&mut out, |out| out.push(b'\n'));
         assert_eq!(out, b"head12\r\nxxxxxxxxxxxxxxxxxx\r\n1\r\n\n\r\n");
+        for bytes in [15, 16, 255, 256, 4095, 70_000] {
+            out.clear();
+            framing.write_chunk(&mut out, |out| out.resize(bytes, b'x'));
+            let data = "x".repeat(bytes);
+            assert_eq!(out, format!("{bytes:x}\r\n{data}\r\n").into_bytes());
+        }
     }
 }

@@ -240,7 +240,7 @@ impl World {
     pub(super) fn answer_read(&mut self, events_max: usize) {
         if let Some((number, request)) = self.reads.pop_front() {
             let page = self.page(&request, events_max);
-            self.engine.handle_page(number, Some(&page));
+            self.engine.handle_page(number, Some(page));
         }
     }
 

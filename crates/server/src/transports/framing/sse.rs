@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use longwave_core::{
-    DataFormat, EndReason, Epoch, Event, EventType, FeedGap, FeedItem, Message, Payload,
+    DataFormat, EndReason, Epoch, Event, EventId, EventType, FeedGap, FeedItem, Message, Payload,
     SelectorSet,
 };
-use longwave_sse::{EventId, FieldName, FieldValue, Frame, encode_comment, encode_retry};
+use longwave_sse::{FieldName, FieldValue, Frame, encode_comment, encode_retry};
 
 use crate::transports::read_request::DataShape;
 use crate::transports::wire::{self, Stamp};
@@ -94,8 +94,8 @@ impl SseFraming {
         if let Encoding::Base64 = encoding {
             extensions.extend(value("base64").map(|base64| (ENCODING, base64)));
         }
-        let id = self.stamp(event).id.to_string();
-        let frame = typed(frame(&id), event_type).extensions(&extensions).data(data);
+        let id = EventId { epoch: self.epoch, seq: event.seq }.text();
+        let frame = typed(frame(id.as_str()), event_type).extensions(&extensions).data(data);
         frame.encode(out);
     }
 
@@ -131,12 +131,12 @@ pub(super) fn write_farewell(out: &mut Vec<u8>, retry: Duration) {
 fn write_gap(out: &mut Vec<u8>, gap: &FeedGap) {
     let mut data = Vec::new();
     wire::write_gap(&mut data, gap);
-    typed(frame(&gap.resumed.to_string()), Some(GAP)).data(&data).encode(out);
+    typed(frame(gap.resumed.text().as_str()), Some(GAP)).data(&data).encode(out);
 }
 
 fn frame(id: &str) -> Frame<'_> {
     // Ids are letters, digits and a hyphen; one that can't be written would be left out.
-    EventId::new(id).map_or(Frame::new(), |id| Frame::new().id(id))
+    longwave_sse::EventId::new(id).map_or(Frame::new(), |id| Frame::new().id(id))
 }
 
 fn typed<'a>(frame: Frame<'a>, event_type: Option<&'a str>) -> Frame<'a> {
