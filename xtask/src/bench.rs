@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     }
     let results = if plan.is_whole { "bench/RESULTS.md" } else { "target/bench/RESULTS.md" };
     command.args(["--work", WORK, "--results", results]);
-    command.args(["--command", &format!("cargo xtask bench {}", arguments.join(" "))]);
+    command.args(["--command", format!("cargo xtask bench {}", arguments.join(" ")).trim_end()]);
     process::run(command)?;
     println!("wrote {results}");
     Ok(ExitCode::SUCCESS)
