@@ -9,4 +9,4 @@ mod server;
 mod takeover;
 mod transports;
 
-pub use server::{Listeners, Server, ServerOptions};
+pub use server::{Listeners, Server, ServerOptions, reachable};

@@ -172,8 +172,9 @@ impl Server {
     }
 }
 
-/// An address that a client on this machine can use.
-fn reachable(mut addr: SocketAddr) -> SocketAddr {
+/// The address under which a client on this machine reaches what listens on `addr`.
+#[must_use]
+pub fn reachable(mut addr: SocketAddr) -> SocketAddr {
     if addr.ip().is_unspecified() {
         addr.set_ip(match addr {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use longwave::http::HttpOptions;
-use longwave::{Listeners, Server};
+use longwave::{Listeners, Server, reachable};
 use longwave_core::LogRetention;
 use longwave_store::{Log, MemoryLog, MemoryOptions, OpenError, SegmentLog, SegmentOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -302,17 +302,6 @@ fn banner(settings: &Settings, addrs: &[SocketAddr]) -> String {
          curl -d 'hello, world' {base}/topics/news\n\n"
     ));
     text
-}
-
-/// An address that a client on this machine can use.
-fn reachable(mut addr: SocketAddr) -> SocketAddr {
-    if addr.ip().is_unspecified() {
-        addr.set_ip(match addr {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    addr
 }
 
 /// The signals that ask the server to go.
