@@ -6,6 +6,7 @@ mod html;
 mod many;
 mod ndjson;
 mod page;
+mod parked;
 mod resume;
 mod sse;
 mod start;
