@@ -200,8 +200,12 @@ impl Claim {
         anyhow::ensure!(is_trusted(&stream), "another user's process has {}", path.display());
         options.lock_wait = LOCK_WAIT;
         let mut claim = Claim { wire: Wire::new(stream), preread: Preread::new(options) };
-        claim.wire.send(&Word::Takeover).await?;
-        let (word, sockets) = claim.wire.receive().await?;
+        let asked = async {
+            claim.wire.send(&Word::Takeover).await?;
+            claim.wire.receive().await
+        };
+        // A process that is killed while it is asked is one that is gone, and leaves its log.
+        let (word, sockets) = asked.await.unwrap_or_default();
         match word {
             Some(Word::Held) => {}
             Some(Word::Refused(reason)) => anyhow::bail!("the running server refused: {reason}"),
