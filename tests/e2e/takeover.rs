@@ -3,8 +3,8 @@
 
 mod traffic;
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 use longwave_e2e::{Data, Expected, HANG_LIMIT, LongwaveServer, Publisher};
@@ -53,6 +53,28 @@ async fn a_process_that_goes_before_it_serves_leaves_the_other_as_it_was() {
     }
     traffic.wait_for_progress().await.unwrap();
     traffic.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_of_a_process_that_dies_while_it_is_asked_is_opened() {
+    let mut server = LongwaveServer::start(SETTINGS).await.unwrap();
+    let mut publisher = Publisher::new(&topic_url(&server)).unwrap();
+    publisher.publish(event(0)).await.unwrap();
+    let mut old = server.take().unwrap();
+    old.kill().await.unwrap();
+    server.replace(old);
+    let socket = server.data().join("takeover.sock");
+    std::fs::remove_file(&socket).unwrap();
+    let dying = UnixListener::bind(&socket).unwrap();
+    let dies = tokio::task::spawn_blocking(move || {
+        let (mut asked, _) = dying.accept().unwrap();
+        // What is left unread makes the other end see a connection that broke, as when a process is killed.
+        asked.read_exact(&mut [0]).unwrap();
+    });
+    drop(server.spawn_heir().unwrap());
+    tokio::time::timeout(HANG_LIMIT, dies).await.unwrap().unwrap();
+    server.wait_until_ready().await.unwrap();
+    check(&server, publisher.acknowledged()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

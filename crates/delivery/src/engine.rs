@@ -469,7 +469,7 @@ enum LastWords {
 
 impl Times {
     fn tick_ms(self) -> u64 {
-        (self.heartbeat_ms / (COHORTS as u64 + QUIET_TICKS)).max(1)
+        (self.heartbeat_ms / (COHORTS as u64 + QUIET_TICKS + LATE_TICKS)).max(1)
     }
 }
 
@@ -477,6 +477,8 @@ impl Times {
 const COHORTS: usize = 16;
 /// For how many ticks a line must have been silent before heartbeats are worth sending.
 const QUIET_TICKS: u64 = 4;
+/// How much later than due ticks may come, all together, in a heartbeat.
+const LATE_TICKS: u64 = 1;
 /// How long it is waited for a peer to hang up, once it was told all.
 const LINGER_MS: u64 = 2_000;
 /// How much a peer may say behind its request, which nobody answers any more.

@@ -97,14 +97,8 @@ impl std::fmt::Debug for PageReply {
 
 impl<F> Inbox<F> {
     pub(crate) fn new(waker: Waker) -> Inbox<F> {
-        let mail = Mail {
-            touched: Touched::Some(Vec::new()),
-            parked: Vec::new(),
-            pages: Vec::new(),
-            phase: Phase::Open,
-            woken: Woken::No,
-        };
-        Inbox { mail: Mutex::new(mail), waker, subscribers: AtomicUsize::new(0) }
+        let mail = Mutex::new(Mail::empty(Phase::Open));
+        Inbox { mail, waker, subscribers: AtomicUsize::new(0) }
     }
 
     /// Gives the reactor a subscriber; one that comes after the end is hung up on.

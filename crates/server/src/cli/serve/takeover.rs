@@ -204,8 +204,11 @@ impl Claim {
             claim.wire.send(&Word::Takeover).await?;
             claim.wire.receive().await
         };
-        // A process that is killed while it is asked is one that is gone, and leaves its log.
-        let (word, sockets) = asked.await.unwrap_or_default();
+        let (word, sockets) = asked.await.unwrap_or_else(|error| {
+            // Killed while it was asked, it is gone and leaves its log; otherwise the log's lock will tell.
+            tracing::warn!(%error, "the running server broke off");
+            (None, Vec::new())
+        });
         match word {
             Some(Word::Held) => {}
             Some(Word::Refused(reason)) => anyhow::bail!("the running server refused: {reason}"),
