@@ -3,6 +3,7 @@
 //! A [`Server`] answers HTTP over a [`Log`](longwave_store::Log) that its caller opened. It reads no flags, files or
 //! environment. Start with [`Server::start`]; [`hub`] is for programs that follow events without HTTP.
 
+pub mod gateway;
 pub mod http;
 pub mod hub;
 mod server;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use longwave::gateway::GatewayOptions;
 use longwave::http::HttpOptions;
 use longwave::{Listeners, Server, reachable};
 use longwave_core::LogRetention;
@@ -228,6 +229,7 @@ fn http_options(settings: &Settings) -> HttpOptions {
         drain_spread_ms: millis(settings.drain_spread.value),
         origins: settings.origins.value.clone(),
         hosts: settings.hosts.value.clone(),
+        gateway: GatewayOptions::default(),
     }
 }
 

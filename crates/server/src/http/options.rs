@@ -5,6 +5,7 @@
 use std::num::NonZero;
 use std::time::Duration;
 
+use crate::gateway::GatewayOptions;
 use crate::hub::Page;
 
 /// The limits and intervals of the HTTP interface.
@@ -61,6 +62,8 @@ pub struct HttpOptions {
     pub origins: Origins,
     /// Under which names the server is reached.
     pub hosts: HostNames,
+    /// What is proxied, and made resumable on the way.
+    pub gateway: GatewayOptions,
 }
 
 impl Default for HttpOptions {
@@ -89,6 +92,7 @@ impl Default for HttpOptions {
             drain_spread_ms: 10_000,
             origins: Origins::Loopback,
             hosts: HostNames::Bound,
+            gateway: GatewayOptions::default(),
         }
     }
 }
