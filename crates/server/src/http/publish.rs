@@ -110,7 +110,8 @@ async fn single(
     let mut messages = Vec::new();
     if !body.is_empty() || request.end.is_none() {
         whole::check_format(format, body)?;
-        let message = Message { event_type: request.event_type, format, data: body.clone() };
+        let message =
+            Message { event_type: request.event_type, format, data: body.clone(), source: None };
         messages.push(NewMessage { message, key: None });
     }
     let append = Append {

@@ -106,7 +106,7 @@ mod tests {
 
     fn message(event_type: Option<&str>, format: DataFormat, data: &'static [u8]) -> Payload {
         let event_type = event_type.map(|text| EventType::new(text).unwrap());
-        Payload::Message(Message { event_type, format, data: data.into() })
+        Payload::Message(Message { event_type, format, data: data.into(), source: None })
     }
 
     /// Every kind of item, as it comes out one behind the other.

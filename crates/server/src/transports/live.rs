@@ -225,6 +225,7 @@ mod tests {
                 event_type: None,
                 format: DataFormat::Text,
                 data: format!("{i:01000}").into(),
+                source: None,
             },
             key: None,
         };
