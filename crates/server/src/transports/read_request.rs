@@ -180,7 +180,8 @@ pub(crate) fn since(text: &str, now: UnixMillis) -> Result<UnixMillis, Problem> 
     Ok(UnixMillis(time.as_millisecond().try_into().unwrap_or(0)))
 }
 
-/// The filter for types that are named in one or several lists with commas. A type that holds a comma can't be named.
+/// The filter for types that are named in one or several lists with commas. A type that holds a comma can't be named, and
+/// of the server's own only [`STREAM_TYPE`], which alone stands in topics: ends and gaps pass every filter.
 ///
 /// # Errors
 /// A [`Problem`] for what is no event type.
@@ -197,7 +198,11 @@ pub(crate) fn type_filter<'a>(
     let types = names
         .into_iter()
         .map(|name| {
-            EventType::new(name).map_err(|error| {
+            let event_type = match name {
+                STREAM_TYPE => EventType::control(name),
+                name => EventType::new(name),
+            };
+            event_type.map_err(|error| {
                 Problem::new(Code::EventTypeInvalid, format_args!("the type {name:?}: {error}"))
                     .with("parameter", "type")
             })
@@ -240,6 +245,8 @@ fn invalid(parameter: &str, detail: std::fmt::Arguments<'_>) -> Problem {
     Problem::new(Code::ParameterInvalid, detail).with("parameter", parameter)
 }
 
+/// The type of the first event of a recorded stream's topic, which says what the stream is.
+pub(crate) const STREAM_TYPE: &str = "longwave.stream";
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const RESUME_ALIASES: [&str; 2] = ["lastEventId", "last_event_id"];
 const STARTS: [&str; 3] = ["after", "last", "since"];
@@ -374,6 +381,9 @@ mod tests {
         assert_eq!(request.data_shape, DataShape::Envelope);
         assert_eq!(parse("wait=25", None).unwrap().wait, Some(Duration::from_secs(25)));
         assert_eq!(parse("wait=500ms", None).unwrap().wait, Some(Duration::from_millis(500)));
+        let types = parse("type=longwave.stream,a", None).unwrap().types;
+        let wanted = [EventType::control(STREAM_TYPE), EventType::new("a")].map(Result::unwrap);
+        assert_eq!(types, TypeFilter::only(wanted));
     }
 
     #[test]
