@@ -55,7 +55,6 @@ pub(crate) use self::framing::{NativeFraming, NativeKind, canonical};
 pub(crate) use self::html::index;
 pub(crate) use self::live::{OnBrokenEnd, native_body};
 pub(crate) use self::parking::Parking;
-pub(crate) use self::read_request::STREAM_TYPE;
 
 /// Where a read says which topics it means.
 enum Scope {

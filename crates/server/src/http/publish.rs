@@ -27,7 +27,7 @@ use super::{App, Code, Problem, Query, TopicPath};
 pub(crate) use self::answer::append_problem;
 pub(super) use self::answer::{PublishAnswer, disk_full, shutting_down};
 pub(super) use self::batch::BatchLine;
-pub(super) use self::whole::{BodyLimit, RequestBody, read_whole};
+pub(crate) use self::whole::{BodyLimit, RequestBody, read_whole};
 
 /// Publishes what the body holds, and answers when it is durable.
 #[utoipa::path(

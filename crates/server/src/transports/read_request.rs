@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use longwave_core::{EventId, EventType, Selector, SelectorSet, StartAt, TypeFilter, UnixMillis};
 
 use super::problems::selector_problem;
+use crate::gateway::HEAD_TYPES;
 use crate::http::{Code, Problem, Query, parse_duration_ms};
 
 /// The parameters of a read, checked. Every transport takes the same ones.
@@ -181,7 +182,7 @@ pub(crate) fn since(text: &str, now: UnixMillis) -> Result<UnixMillis, Problem> 
 }
 
 /// The filter for types that are named in one or several lists with commas. A type that holds a comma can't be named, and
-/// of the server's own only [`STREAM_TYPE`], which alone stands in topics: ends and gaps pass every filter.
+/// of the server's own only [`HEAD_TYPES`], which alone stand in topics: ends and gaps pass every filter.
 ///
 /// # Errors
 /// A [`Problem`] for what is no event type.
@@ -199,7 +200,7 @@ pub(crate) fn type_filter<'a>(
         .into_iter()
         .map(|name| {
             let event_type = match name {
-                STREAM_TYPE => EventType::control(name),
+                name if HEAD_TYPES.contains(&name) => EventType::control(name),
                 name => EventType::new(name),
             };
             event_type.map_err(|error| {
@@ -245,8 +246,6 @@ fn invalid(parameter: &str, detail: std::fmt::Arguments<'_>) -> Problem {
     Problem::new(Code::ParameterInvalid, detail).with("parameter", parameter)
 }
 
-/// The type of the first event of a recorded stream's topic, which says what the stream is.
-pub(crate) const STREAM_TYPE: &str = "longwave.stream";
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const RESUME_ALIASES: [&str; 2] = ["lastEventId", "last_event_id"];
 const STARTS: [&str; 3] = ["after", "last", "since"];
@@ -382,7 +381,8 @@ mod tests {
         assert_eq!(parse("wait=25", None).unwrap().wait, Some(Duration::from_secs(25)));
         assert_eq!(parse("wait=500ms", None).unwrap().wait, Some(Duration::from_millis(500)));
         let types = parse("type=longwave.stream,a", None).unwrap().types;
-        let wanted = [EventType::control(STREAM_TYPE), EventType::new("a")].map(Result::unwrap);
+        let wanted =
+            [EventType::control("longwave.stream"), EventType::new("a")].map(Result::unwrap);
         assert_eq!(types, TypeFilter::only(wanted));
     }
 

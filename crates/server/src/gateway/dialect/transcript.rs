@@ -86,8 +86,8 @@ impl Transcript {
     }
 }
 
-/// What an event is to who waits for an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an event is to who waits for an answer, from what tells least to what tells most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Meaning {
     /// Envelope: what stands before and around content.
     Prelude,
