@@ -57,17 +57,19 @@ export class Call {
     const { options, rest } = readPrompt(prompt)
     const { records } = this.simulator
     const record = records.open({ id: this.id, kind, dialect: this.dialect.name, request: this.request, prompt: rest })
+    const generates = kind === 'generation'
     let behaviour = this.simulator.behaviour
     let refusal
     try {
-      behaviour = combine(behaviour, options, this.url.searchParams.get('simulate'), this.request.headers['x-simulate'])
+      // Whoever comes back to an answer meets only the faults that he asks for: what was to go wrong has gone wrong.
+      const standard = generates ? behaviour : withoutFaults(behaviour)
+      behaviour = combine(standard, options, this.url.searchParams.get('simulate'), this.request.headers['x-simulate'])
       refusal = this.dialect.refusal(this)
     } catch (error) {
       if (!(error instanceof BehaviourError)) throw error
       refusal = { status: 400, message: error.message }
     }
-    // A reconnection is not another call of the same prompt: what was to go wrong has gone wrong.
-    if (kind !== 'generation' || records.count(rest) > behaviour.faults) behaviour = withoutFaults(behaviour)
+    if (generates && records.count(rest) > behaviour.faults) behaviour = withoutFaults(behaviour)
     const opened = { record, behaviour }
     if (behaviour.wait > 0) {
       await sleep(behaviour.wait, undefined, { signal: this.left }).catch(() => {})
@@ -136,7 +138,6 @@ export class Call {
       headers: { ...this.headers(), ...headers },
       behaviour,
       record,
-      left: this.left,
     })
   }
 

@@ -50,8 +50,7 @@ export async function deliver(response, groups, { encode, headers, behaviour, re
       if (sent === stop?.at) return await body[stop.does](left)
     }
     if (behaviour.linger) await sleep(Math.min(behaviour.linger, TIMER_MAX_MS), undefined, { signal: left })
-    await body.end()
-    return 'whole'
+    return await body.end() ? 'whole' : 'client-left'
   } catch (error) {
     if (error === CUT) return 'cut'
     // Whatever was being waited for, the reader is gone.
@@ -61,7 +60,7 @@ export async function deliver(response, groups, { encode, headers, behaviour, re
 }
 
 /** Sends one JSON document; only what breaks bytes can happen to it. */
-export async function deliverJson(response, status, document, { headers, behaviour, record, left }) {
+export async function deliverJson(response, status, document, { headers, behaviour, record }) {
   const whole = Buffer.from(JSON.stringify(document))
   const gzip = behaviour.gzip && acceptsGzip(response.req)
   const sent = whole.subarray(0, behaviour['cut-bytes'] ?? whole.length)
@@ -78,8 +77,7 @@ export async function deliverJson(response, status, document, { headers, behavio
     breakOff(response, behaviour)
     return 'cut'
   }
-  await new Promise((resolve) => response.end(bytes, resolve).on('close', resolve))
-  return left.aborted ? 'client-left' : 'whole'
+  return await ended(response, bytes) ? 'whole' : 'client-left'
 }
 
 /** A body that is being streamed. Its methods throw `CUT` where the behaviour broke the connection. */
@@ -119,24 +117,25 @@ class Body {
     for (const { event, bytes } of blocks) {
       for (const piece of pieces(bytes, pace)) {
         await this.#send(piece)
-        // Else the system may put the pieces together again.
-        if (piece.length < bytes.length) await sleep(pace === 'split' ? SPLIT_PAUSE_MS : 0)
+        // Else the system puts the pieces together again. A byte needs no time, only a packet of its own.
+        if (pace === 'split') await sleep(SPLIT_PAUSE_MS)
+        if (pace === 'byte') await new Promise(setImmediate)
       }
       this.#record.addEvent(event)
     }
   }
 
+  /** Whether the end, too, went out before the reader was gone. */
   async end() {
     if (this.#gzip) {
       await new Promise((resolve) => this.#gzip.once('end', resolve).end())
       await this.#flushed
     }
-    await new Promise((resolve) => this.#response.end(resolve).on('close', resolve))
+    return ended(this.#response)
   }
 
   async endEarly() {
-    await this.end()
-    return 'ended-early'
+    return await this.end() ? 'ended-early' : 'client-left'
   }
 
   async cut() {
@@ -204,6 +203,12 @@ function written(response, bytes) {
     if (bytes.length === 0 || response.destroyed) resolve()
     else response.write(bytes, resolve)
   })
+}
+
+async function ended(response, bytes) {
+  if (response.destroyed) return false
+  await new Promise((resolve) => response.on('close', resolve).end(bytes, resolve))
+  return response.writableFinished
 }
 
 function breakOff(response, { reset }) {
