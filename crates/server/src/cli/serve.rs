@@ -1,15 +1,15 @@
 //! `longwave serve`: opens the log, starts the server, and takes it down in order.
 //!
-//! How the log comes from another process, or goes to one, is in `takeover.rs`.
+//! How the log comes from another process, or goes to one, is in `takeover.rs`; what the start has to do with the
+//! gateway's routes, in `gateway.rs`.
 
+mod gateway;
 mod takeover;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use longwave::gateway::GatewayOptions;
 use longwave::http::HttpOptions;
 use longwave::{Listeners, Server, reachable};
 use longwave_core::LogRetention;
@@ -22,7 +22,7 @@ use super::failure::Failure;
 use super::flags::SettingFlags;
 use super::open_files::raise_open_files;
 use super::output::print;
-use crate::config::{LogFormat, LogKind, Settings, Sources, Threads};
+use crate::config::{LogFormat, LogKind, Settings, Sources, Threads, millis};
 
 pub(crate) fn run(flags: SettingFlags) -> Result<(), Failure> {
     let sources = Sources::of_process(flags.words);
@@ -30,11 +30,13 @@ pub(crate) fn run(flags: SettingFlags) -> Result<(), Failure> {
         Failure::usage(errors).hint("`longwave serve --help` lists all settings")
     })?;
     refuse_strangers(&settings)?;
+    gateway::refuse_loops(&settings)?;
     start_tracing(&settings)?;
     raise_open_files();
     for (given, meant) in sources.misspelled_env() {
         tracing::warn!("{given} is no setting and has no effect; {meant} is one");
     }
+    gateway::warn_of_clear_text(&settings);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(settings))
 }
@@ -229,7 +231,7 @@ fn http_options(settings: &Settings) -> HttpOptions {
         drain_spread_ms: millis(settings.drain_spread.value),
         origins: settings.origins.value.clone(),
         hosts: settings.hosts.value.clone(),
-        gateway: GatewayOptions::default(),
+        gateway: gateway::options(settings),
     }
 }
 
@@ -298,6 +300,7 @@ fn banner(settings: &Settings, addrs: &[SocketAddr]) -> String {
         LogKind::Memory => "keeping events in memory only, until exit\n".to_owned(),
     });
     let base = addrs.first().map(|addr| format!("http://{}", reachable(*addr))).unwrap_or_default();
+    text.push_str(&gateway::banner(settings, &base));
     text.push_str(&format!(
         "\nTry it, each in a terminal of its own:\n  \
          curl -N -H 'Accept: text/event-stream' {base}/topics/news\n  \
@@ -326,10 +329,6 @@ impl Signals {
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn to_usize(number: u64) -> usize {
