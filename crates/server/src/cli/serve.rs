@@ -133,7 +133,7 @@ async fn start(settings: &Settings) -> Result<(Server, Option<Arc<SegmentLog>>),
         let listeners = Listeners::bind(listen, Vec::new()).map_err(failed)?;
         let options = MemoryOptions { retention, ..MemoryOptions::default() };
         let (log, commits) = MemoryLog::open(options).context("the log can't be opened")?;
-        return Ok((Server::start_on(listeners, http_options(settings), log, commits)?, None));
+        return Ok((Server::start_on(listeners, http_options(settings)?, log, commits)?, None));
     };
     let mut options = SegmentOptions::new(&settings.data.value);
     options.retention = retention;
@@ -167,7 +167,7 @@ async fn start(settings: &Settings) -> Result<(Server, Option<Arc<SegmentLog>>),
     if let Some(claimed) = claimed {
         claimed.serve().await;
     }
-    let server = Server::start_on(listeners, http_options(settings), log.clone(), commits)?;
+    let server = Server::start_on(listeners, http_options(settings)?, log.clone(), commits)?;
     Ok((server, Some(log)))
 }
 
@@ -203,8 +203,10 @@ fn open_failure(settings: &Settings, error: OpenError) -> Failure {
     )
 }
 
-fn http_options(settings: &Settings) -> HttpOptions {
-    HttpOptions {
+/// # Errors
+/// As [`gateway::options`].
+fn http_options(settings: &Settings) -> Result<HttpOptions, Failure> {
+    Ok(HttpOptions {
         heartbeat_ms: millis(settings.heartbeat.value),
         retry_ms: millis(settings.retry.value),
         retry_jitter_ms: millis(settings.retry_jitter.value),
@@ -231,8 +233,8 @@ fn http_options(settings: &Settings) -> HttpOptions {
         drain_spread_ms: millis(settings.drain_spread.value),
         origins: settings.origins.value.clone(),
         hosts: settings.hosts.value.clone(),
-        gateway: gateway::options(settings),
-    }
+        gateway: gateway::options(settings)?,
+    })
 }
 
 /// There is no authentication yet, so whoever reaches the server may do everything.

@@ -3,18 +3,32 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use http::Uri;
-use longwave::gateway::GatewayOptions;
+use longwave::gateway::{GatewayOptions, Secret};
 
 use super::super::failure::Failure;
 use super::to_usize;
-use crate::config::{Route, Settings};
+use crate::config::{LogKind, Route, Settings};
 
-pub(super) fn options(settings: &Settings) -> GatewayOptions {
-    GatewayOptions {
+/// # Errors
+/// Where the secret that ids and tokens are made with can't be kept beside the log.
+pub(super) fn options(settings: &Settings) -> Result<GatewayOptions, Failure> {
+    let is_kept = settings.log.value == LogKind::Segment && !settings.routes.is_empty();
+    let path = settings.data.value.join(SECRET_FILE);
+    let secret = match is_kept {
+        true => Some(Secret::load_or_create(&path).map_err(|error| {
+            let place = format!("the gateway's secret, {}, can't be used", path.display());
+            Failure::new(anyhow::Error::new(error).context(place)).hint(
+                "mend the file's rights; or remove it, after which no idempotency key and no token is known any more",
+            )
+        })?),
+        false => None,
+    };
+    Ok(GatewayOptions {
         routes: settings.routes.iter().map(|route| route.options.clone()).collect(),
         viewers: settings.gateway_viewers.value,
         request_bytes_max: to_usize(settings.gateway_request_size.value.0),
-    }
+        secret,
+    })
 }
 
 /// Refuses a route that leads back to this server: each request would come in again, and again.
@@ -104,6 +118,9 @@ fn is_of_this_machine(ip: IpAddr) -> bool {
     // The kernel lets a socket be bound to the machine's own addresses alone, and nothing is sent.
     ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }
+
+/// The file in the log's directory that holds the gateway's secret.
+const SECRET_FILE: &str = "gateway.key";
 
 #[cfg(test)]
 mod tests {
