@@ -102,3 +102,169 @@ fn line_end(block: &[u8]) -> &'static [u8] {
         b"\n"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use longwave_core::{DataFormat, EndReason, FeedGap, GapReason, Seq, UnixMillis};
+    use longwave_sse::{Decoded, Decoder};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SSE: NativeFraming = NativeFraming { kind: NativeKind::Sse };
+    const NDJSON: NativeFraming = NativeFraming { kind: NativeKind::Ndjson };
+
+    fn item(seq: u64, payload: Payload) -> FeedItem {
+        FeedItem::Event(Arc::new(Event {
+            seq: Seq(seq),
+            time: UnixMillis(0),
+            topic: "streams/Ab-_9".parse().unwrap(),
+            payload,
+        }))
+    }
+
+    fn message(event_type: Option<&str>, data: &str, source: Option<&[u8]>) -> Message {
+        Message {
+            event_type: event_type.map(|text| EventType::recorded(text).unwrap()),
+            format: DataFormat::Text,
+            data: data.to_owned().into(),
+            source: source.map(|source| source.to_vec().into()),
+        }
+    }
+
+    fn written(framing: NativeFraming, item: &FeedItem) -> Vec<u8> {
+        let mut out = Vec::new();
+        framing.write_item(&mut out, item);
+        out
+    }
+
+    #[track_caller]
+    fn check(message: Message, sse: &str, ndjson: &str) {
+        let item = item(70, Payload::Message(message));
+        assert_eq!(String::from_utf8(written(SSE, &item)).unwrap(), sse);
+        assert_eq!(String::from_utf8(written(NDJSON, &item)).unwrap(), ndjson);
+    }
+
+    #[test]
+    fn an_event_without_a_source_is_written_canonically() {
+        check(message(None, "{}", None), "data: {}\nid: Ab-_9:70\n\n", "{}\n");
+        check(
+            message(Some("delta"), "a\n\nb", None),
+            "event: delta\ndata: a\ndata: \ndata: b\nid: Ab-_9:70\n\n",
+            "a\n\nb\n",
+        );
+        check(message(None, "", None), "data: \nid: Ab-_9:70\n\n", "\n");
+    }
+
+    #[test]
+    fn an_event_with_a_source_is_written_as_it_came_with_its_own_line_ends() {
+        for (source, sse) in [
+            ("data:x\n\n", "data:x\nid: Ab-_9:70\n\n"),
+            ("data:x\r\n\r\n", "data:x\r\nid: Ab-_9:70\r\n\r\n"),
+            ("data:x\r\r", "data:x\rid: Ab-_9:70\r\r"),
+            ("data:x\n\r\n", "data:x\nid: Ab-_9:70\r\n\r\n"),
+            ("data:x\r\n\r", "data:x\r\nid: Ab-_9:70\r\r"),
+            ("id: 7\n: hi\ndata:x\n\n", "id: 7\n: hi\ndata:x\nid: Ab-_9:70\n\n"),
+        ] {
+            check(message(None, "x", Some(source.as_bytes())), sse, source);
+        }
+    }
+
+    #[test]
+    fn what_providers_have_no_words_for_is_not_written() {
+        let gap = FeedItem::Gap(FeedGap {
+            after: "7kq2f-1".parse().unwrap(),
+            resumed: "7kq2f-2".parse().unwrap(),
+            reason: GapReason::Retention,
+        });
+        let head = item(1, Payload::Message(message(Some("longwave.stream"), "{}", None)));
+        let end = item(9, Payload::End(EndReason::Truncated));
+        for item in [gap, head, end] {
+            assert_eq!(written(SSE, &item), b"");
+            assert_eq!(written(NDJSON, &item), b"");
+        }
+    }
+
+    /// The events in some bytes: type, data, last event id.
+    fn events(bytes: &[u8]) -> Vec<(String, String, String)> {
+        let (mut decoder, mut input, mut events) = (Decoder::new(), bytes, Vec::new());
+        while let Some(decoded) = decoder.decode(&mut input).unwrap() {
+            if let Decoded::Event(event) = decoded {
+                events.push((
+                    event.event_type().to_owned(),
+                    event.data().to_owned(),
+                    event.last_event_id().to_owned(),
+                ));
+            }
+        }
+        events
+    }
+
+    /// A block that is one event, with lines of every kind and line ends in any mixture.
+    fn block() -> impl Strategy<Value = Vec<u8>> {
+        let line = prop_oneof![
+            4 => "data: [a-z{}\":]{0,9}".prop_map(String::into_bytes),
+            1 => "data:? {0,2}[^\r\n]{0,5}".prop_map(String::into_bytes),
+            1 => "event:? ?[^\r\n]{0,5}".prop_map(String::into_bytes),
+            1 => "id: ?[^\r\n]{0,5}".prop_map(String::into_bytes),
+            1 => "(retry: 10|:|: ping|data|other: x)".prop_map(String::into_bytes),
+            1 => "[^\r\n]{1,5}".prop_map(String::into_bytes),
+            1 => proptest::collection::vec(any::<u8>(), 1..6)
+                .prop_map(|bytes| [b"data: ", &*bytes].concat())
+                .prop_filter("one line", |line| !line.iter().any(|byte| b"\r\n".contains(byte))),
+        ];
+        let end =
+            || prop_oneof![4 => Just(&b"\n"[..]), 2 => Just(&b"\r\n"[..]), 1 => Just(&b"\r"[..])];
+        let lines = proptest::collection::vec((line, end()), 1..6);
+        (lines, end())
+            .prop_map(|(lines, blank)| {
+                let lines = lines.into_iter().map(|(line, end)| [&*line, end].concat());
+                [&*lines.collect::<Vec<_>>().concat(), blank].concat()
+            })
+            .prop_filter("one event", |block| events(block).len() == 1)
+    }
+
+    /// The event that a block is, as it is recorded.
+    fn recorded(block: &[u8]) -> Message {
+        let (event_type, data, _) = events(block).remove(0);
+        let event_type = Some(&*event_type).filter(|text| *text != "message");
+        let named = event_type.filter(|text| EventType::new(text).is_ok());
+        let mut plain = Vec::new();
+        canonical(named, data.as_bytes(), &mut plain);
+        message(named, &data, (plain != block).then_some(block))
+    }
+
+    proptest! {
+        #[test]
+        fn a_block_gets_an_id_and_is_otherwise_as_it_came(
+            blocks in proptest::collection::vec(block(), 1..5)
+        ) {
+            let mut stream = Vec::new();
+            let mut expected = Vec::new();
+            for (block, seq) in blocks.iter().zip(1000..) {
+                let item = item(seq, Payload::Message(recorded(block)));
+                let out = written(SSE, &item);
+                let id = format!("Ab-_9:{seq}");
+                let (event_type, data, _) = events(block).remove(0);
+                expected.push((event_type, data, id.clone()));
+
+                let id_line = format!("id: {id}").into_bytes();
+                let at = out.windows(id_line.len()).rposition(|bytes| bytes == id_line).unwrap();
+                let line_end = (out.len() - at - id_line.len()) / 2;
+                let mut without = out.clone();
+                without.drain(at..at + id_line.len() + line_end);
+                prop_assert_eq!(&without, block);
+
+                prop_assert_eq!(events(&out).len(), 1);
+                stream.extend_from_slice(&out);
+                SSE.write_heartbeat(&mut stream);
+            }
+            // A byte order mark counts only at the start of a stream, and is part of a line elsewhere.
+            if !blocks.iter().skip(1).any(|block| block.starts_with("\u{feff}".as_bytes())) {
+                prop_assert_eq!(events(&stream), expected);
+            }
+        }
+    }
+}
