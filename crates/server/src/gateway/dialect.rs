@@ -5,9 +5,10 @@
 //! events, recording and relaying them is done elsewhere. Read [`Dialect`] first, then [`Transcript`]; each wire
 //! format's own rules are in the file of its name.
 
+#![expect(unused_imports, reason = "the recorder, which follows, reads streams by it")]
 #![cfg_attr(
     not(test),
-    expect(dead_code, unused_imports, reason = "the recorder, which follows, reads streams by it")
+    expect(dead_code, reason = "the recorder, which follows, reads streams by it")
 )]
 
 mod anthropic;
@@ -20,6 +21,8 @@ mod ollama;
 mod openai_chat;
 mod openai_responses;
 mod sse;
+#[cfg(test)]
+mod tests;
 mod transcript;
 mod vercel_ui;
 

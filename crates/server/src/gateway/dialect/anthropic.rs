@@ -68,9 +68,7 @@ impl Rules for Anthropic {
             _ => return None,
         };
         let text = news.remove_text(name)?;
-        let mut delta = Delta::of(event);
-        delta.frame_with(news);
-        Some(delta.saying(name, text))
+        Some(Delta::new(name, text).within([event, news]))
     }
 
     fn push_text(&self, piece: Piece<'_>, text: &mut String) {

@@ -62,21 +62,17 @@ pub(super) struct Delta<'a> {
 }
 
 impl<'a> Delta<'a> {
-    /// A delta whose frame is what is left of an object.
-    pub(super) fn of(object: Object<'a>) -> Delta<'a> {
-        Delta { frame: object.into_members(), name: "", text: "" }
+    /// A piece of the text that the member `name` holds. `text` is its JSON, as it is in the event's data.
+    pub(super) fn new(name: &'static str, text: &'a str) -> Delta<'a> {
+        Delta { frame: Vec::new(), name, text }
     }
 
-    /// Takes what is left of an object inside into the frame.
-    pub(super) fn frame_with(&mut self, object: Object<'a>) {
-        self.frame.push(BORDER);
-        self.frame.extend(object.into_members());
-    }
-
-    /// The delta with its text's JSON.
-    pub(super) fn saying(mut self, name: &'static str, text: &'a str) -> Delta<'a> {
-        self.name = name;
-        self.text = text;
+    /// The piece, in objects of which this much is left besides the text and what may differ.
+    pub(super) fn within<const LEVELS: usize>(mut self, rests: [Object<'a>; LEVELS]) -> Delta<'a> {
+        for rest in rests {
+            self.frame.extend(rest.into_members());
+            self.frame.push(BORDER);
+        }
         self
     }
 }

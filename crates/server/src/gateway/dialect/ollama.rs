@@ -48,23 +48,16 @@ impl Rules for Ollama {
         if line.remove("done")?.get() != "false" {
             return None;
         }
-        // Of the merged line, the last one's time stays.
+        // A merged line has the last one's time.
         line.remove("created_at");
-        if !line.is_silent("logprobs") {
-            return None;
-        }
         let mut holder = match line.remove_object("message") {
             Some(message) => message,
             None => std::mem::take(&mut line),
         };
         let (name, text) =
             TEXTS.iter().find_map(|name| Some((*name, holder.remove_text(name)?)))?;
-        if !["tool_calls"].iter().chain(&TEXTS).all(|name| holder.is_silent(name)) {
-            return None;
-        }
-        let mut delta = Delta::of(line);
-        delta.frame_with(holder);
-        Some(delta.saying(name, text))
+        let is_only_news = OTHER_NEWS.iter().chain(&TEXTS).all(|name| holder.is_silent(name));
+        is_only_news.then(|| Delta::new(name, text).within([line, holder]))
     }
 
     fn push_text(&self, piece: Piece<'_>, text: &mut String) {
@@ -130,3 +123,6 @@ struct SaidMessage<'a> {
 
 /// The members of a line or of its message that are texts sent in pieces.
 const TEXTS: [&str; 3] = ["content", "response", "thinking"];
+
+/// What they may hold besides, and what can't be left out of a run.
+const OTHER_NEWS: [&str; 4] = ["tool_calls", "images", "image", "logprobs"];

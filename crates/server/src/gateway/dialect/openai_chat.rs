@@ -35,9 +35,9 @@ impl Rules for OpenaiChat {
             known.set_usage(prompt_tokens, completion_tokens);
         }
         match chunk.choices {
-            Some(Choices { says: false }) => Meaning::Prelude,
-            _ if chunk.usage.is_some() => Meaning::Prelude,
-            _ => Meaning::Content,
+            Some(Choices { says: true }) => Meaning::Content,
+            None if chunk.usage.is_none() => Meaning::Content,
+            _ => Meaning::Prelude,
         }
     }
 
@@ -56,13 +56,11 @@ impl Rules for OpenaiChat {
         if !is_only_news {
             return None;
         }
-        let mut delta = Delta::of(chunk);
         if let Some(text) = choice.remove_text("text") {
-            delta.frame_with(choice);
-            return Some(delta.saying("text", text));
+            let is_only_news = choice.is_silent("delta");
+            return is_only_news.then(|| Delta::new("text", text).within([chunk, choice]));
         }
         let mut news = choice.remove_object("delta")?;
-        delta.frame_with(choice);
         if !news.is_silent("tool_calls") {
             let mut call = news.remove_single("tool_calls")?;
             let mut function = call.remove_object("function")?;
@@ -71,17 +69,11 @@ impl Rules for OpenaiChat {
             if !(news.is_silent_but("role") && call.is_silent("id") && function.is_silent("name")) {
                 return None;
             }
-            for rest in [news, call, function] {
-                delta.frame_with(rest);
-            }
-            return Some(delta.saying("arguments", arguments));
+            let rests = [chunk, choice, news, call, function];
+            return Some(Delta::new("arguments", arguments).within(rests));
         }
         let (name, text) = TEXTS.iter().find_map(|name| Some((*name, news.remove_text(name)?)))?;
-        if !news.is_silent_but("role") {
-            return None;
-        }
-        delta.frame_with(news);
-        Some(delta.saying(name, text))
+        news.is_silent_but("role").then(|| Delta::new(name, text).within([chunk, choice, news]))
     }
 
     fn push_text(&self, piece: Piece<'_>, text: &mut String) {

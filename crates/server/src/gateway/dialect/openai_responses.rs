@@ -44,14 +44,16 @@ impl Rules for OpenaiResponses {
 
     fn closing(&self, known: &Known, notice: Notice<'_>) -> Vec<Closing> {
         let number = known.sequence_number.map_or(0, |last| last.saturating_add(1));
+        // In both shapes that are met: documented are the members at the top, SDKs raise an error where they see one
+        // called `error`. Others hand the event on like any, so one that says the response's state follows.
         let error = json!({
             "type": "error",
             "sequence_number": number,
             "code": notice.code(),
             "message": notice.detail,
             "param": null,
+            "error": openai_error(notice.detail, "server_error", Some(&notice.code())),
         });
-        // Most SDKs hand `error` on as an event like others, so the one that says the response's state follows.
         let failed = json!({
             "type": "response.failed",
             "sequence_number": number.saturating_add(1),
@@ -65,14 +67,16 @@ impl Rules for OpenaiResponses {
 
     fn delta<'a>(&self, piece: Piece<'a>) -> Option<Delta<'a>> {
         let mut event = Object::parse(piece.data)?;
-        if !event.text("type")?.ends_with(".delta") || !event.is_silent("logprobs") {
+        let kind = event.text("type")?;
+        let kind = kind.strip_prefix("response.")?.strip_suffix(".delta")?;
+        if !TEXTS.contains(&kind) || !event.is_silent("logprobs") {
             return None;
         }
-        // Of the merged event, the last piece's number and its random padding stay.
+        // A merged event has the last one's number and random padding.
         event.remove("sequence_number");
         event.remove("obfuscation");
         let text = event.remove_text("delta")?;
-        Some(Delta::of(event).saying("delta", text))
+        Some(Delta::new("delta", text).within([event]))
     }
 
     fn push_text(&self, piece: Piece<'_>, text: &mut String) {
@@ -211,6 +215,19 @@ const PRELUDE: [&str; 6] = [
     "response.content_part.added",
     "response.reasoning_summary_part.added",
     "keepalive",
+];
+
+/// What is sent in pieces of text. Of other deltas, such as those of base64, the joined pieces are not the whole.
+const TEXTS: [&str; 9] = [
+    "output_text",
+    "refusal",
+    "reasoning_text",
+    "reasoning_summary_text",
+    "function_call_arguments",
+    "custom_tool_call_input",
+    "mcp_call_arguments",
+    "code_interpreter_call_code",
+    "audio.transcript",
 ];
 
 /// Items that are empty as they are added. Any other, such as a call of a function, says something by being there.
