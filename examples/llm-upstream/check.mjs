@@ -67,6 +67,7 @@ check(async () => {
     await everyFaultHappensWhereItWasAskedFor(name)
     await everyPaceAndSpellingCarriesTheSameEvents(name)
   }
+  await pacesAreSeenOnTheWire()
   await responsesCanBeComeBackTo()
   await responsesCanBeCancelled()
   await backgroundIsRefusedWhereItIsLacking()
@@ -279,6 +280,42 @@ async function everyPaceAndSpellingCarriesTheSameEvents(name) {
   assert.equal(byHeader.events.length, 2)
 }
 
+async function pacesAreSeenOnTheWire() {
+  const block = 'event: number\ndata: {"n":1,"of":8}\n\n'
+  const steady = await chunks('/sse/count?to=8')
+  assert.equal(steady.length, 8)
+  assert.equal(String(steady[0]), block)
+  assert.deepEqual((await chunks('/sse/count?to=8&simulate=burst=3')).map((chunk) => chunk.length / block.length), [3, 3, 2])
+  assert.equal((await chunks('/sse/count?to=8&simulate=pace=once')).length, 1)
+  assert.equal((await chunks('/sse/count?to=8&simulate=pace=byte')).length, 8 * block.length)
+  const { path, body } = DIALECTS['openai-chat']
+  const halves = await chunks(path, body('[say: 日本語] [simulate: pace=split]'))
+  const parted = halves.findIndex((half) => half.includes('content":"') && half.at(-1) >= 0xc0)
+  assert.ok(parted >= 0)
+  assert.ok(Buffer.concat(halves.slice(parted, parted + 2)).includes('日本語'))
+  // Compressed, too, each event can be read as soon as it has been sent.
+  const compressed = await fetch(`${base}/sse/count?to=8&simulate=gzip,hang-at=3`)
+  let seen = ''
+  for await (const part of compressed.body.pipeThrough(new TextDecoderStream())) if ((seen += part).endsWith(block.replace('1', '3'))) break
+  assert.equal(readBlocks(seen).length, 3)
+}
+
+/** The pieces in which a body was written, as the chunks of its encoding show them. */
+async function chunks(path, body) {
+  const parts = []
+  for await (const part of request(path, body, 'Connection: close')) parts.push(part)
+  let rest = Buffer.concat(parts)
+  rest = rest.subarray(rest.indexOf('\r\n\r\n') + 4)
+  const found = []
+  for (;;) {
+    const sizeEnds = rest.indexOf('\r\n')
+    const size = parseInt(rest.subarray(0, sizeEnds), 16)
+    if (size === 0) return found
+    found.push(rest.subarray(sizeEnds + 2, sizeEnds + 2 + size))
+    rest = rest.subarray(sizeEnds + 4 + size)
+  }
+}
+
 async function responsesCanBeComeBackTo() {
   const { path, body, text } = DIALECTS['openai-responses']
   const asked = { ...body('About wind [simulate: words=20 delay=1ms cut=6]'), background: true }
@@ -341,13 +378,31 @@ async function aClientThatLeavesIsNoticed() {
   leave.abort()
   await until('the end of the call', async () => (await recordOf({ id })).client_left)
 
-  // And one that is kept waiting behind the last event.
-  const { hostname, port } = new URL(base)
-  const socket = connect(Number(port), hostname)
-  socket.write('GET /sse/count?to=2&simulate=linger HTTP/1.1\r\nHost: x\r\n\r\n')
+  // One that is kept waiting behind the last event.
+  const lingering = request('/sse/count?to=2&simulate=linger')
   let seen = ''
-  for await (const bytes of socket) if ((seen += bytes).includes('"n":2')) break
+  for await (const bytes of lingering) if ((seen += bytes).includes('"n":2')) break
   assert.ok(!seen.includes('\r\n0\r\n'))
+  const lingered = () => lastRecordOf('/sse/count?to=2&simulate=linger')
+  await until('the end of the call that lingered', async () => (await lingered()).client_left)
+  assert.equal((await lingered()).events, 2)
+
+  // And ones that have stopped reading: the answer waits for them, compressed or not, until they go.
+  for (const query of ['/sse/count?to=300000&simulate=burst=1000', '/sse/count?to=300000&simulate=gzip,pace=once']) {
+    const stuck = request(query).pause()
+    const record = await until('bytes on their way', async () => {
+      const before = await lastRecordOf(query)
+      return before?.bytes > 0 && before
+    })
+    assert.equal(record.state, 'running')
+    stuck.destroy()
+    await until('the end of the call that was stuck', async () => (await lastRecordOf(query)).client_left)
+  }
+}
+
+async function lastRecordOf(path) {
+  const { answers } = JSON.parse((await get('/simulator/answers')).text)
+  return answers.findLast((record) => record.path === path)
 }
 
 async function faultsEndWhenTheyAreCounted() {
@@ -438,6 +493,17 @@ async function receive(url, request) {
   const type = response.headers.get('content-type')
   const events = type.includes('ndjson') ? readLines(text) : type.includes('event-stream') ? readBlocks(text) : []
   return { status: response.status, headers: response.headers, id: response.headers.get('x-request-id'), bytes, text, events, broken }
+}
+
+/** A request on a socket of its own. */
+function request(path, body, ...headers) {
+  const { hostname, port } = new URL(base)
+  const socket = connect(Number(port), hostname)
+  const content = body ? JSON.stringify(body) : ''
+  const length = `Content-Length: ${Buffer.byteLength(content)}`
+  const lines = [`${body ? 'POST' : 'GET'} ${path} HTTP/1.1`, 'Host: simulator', 'Accept-Encoding: gzip', length, ...headers]
+  socket.write(`${lines.join('\r\n')}\r\n\r\n${content}`)
+  return socket
 }
 
 function readLines(text) {

@@ -18,6 +18,7 @@ import { vercelUi } from './dialects/vercel-ui.mjs'
 import { Records } from './records.mjs'
 
 const DIALECTS = [openaiChat, openaiResponses, anthropic, vercelUi, ollamaGenerate, ollamaChat, plainSse]
+const KEEP_ALIVE_MS = 120_000
 const BODY_BYTES_MAX = 16 * 1024 * 1024
 
 const settings = readFlags()
@@ -29,6 +30,8 @@ const server = createServer((request, response) => {
 })
 // A generation may take as long as it is told to.
 server.requestTimeout = 0
+// Longer than a client keeps an idle connection, else a request and the end of its connection may cross.
+server.keepAliveTimeout = KEEP_ALIVE_MS
 server.listen(settings.port, settings.host, () => {
   const { port } = server.address()
   console.log(`simulating LLM providers on http://${settings.host}:${port}`)

@@ -13,8 +13,10 @@ export function encodeSse({ event, data }, behaviour, number) {
   return Buffer.from(retry + comment + block(lines, behaviour))
 }
 
+/** As Go writes JSON, which escapes what would break a script element or a line of JavaScript. */
 export function encodeNdjson({ data }) {
-  return Buffer.from(`${asText(data)}\n`)
+  const escaped = asText(data).replace(/[<>&\u2028\u2029]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return Buffer.from(`${escaped}\n`)
 }
 
 function block(lines, { crlf, cr }) {

@@ -106,9 +106,9 @@ function named(data) {
   return { event: data.type, data }
 }
 
-function problem(status, message) {
+function problem(status, message, code, id = null) {
   const [type, usual] = PROBLEMS[status] ?? (status < 500 ? PROBLEMS[400] : PROBLEMS[500])
-  return { type: 'error', error: { type, message: message ?? usual }, request_id: null }
+  return { type: 'error', error: { type, message: message ?? usual }, request_id: id }
 }
 
 async function countTokens(call) {
