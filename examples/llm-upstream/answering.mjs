@@ -7,7 +7,8 @@
 //     headers(id)              what the provider puts on each answer
 //     refusal(call)            undefined, or { status, message, code } for a request that the provider would not take
 //     read(body)               { prompt, model, streamed, tools, forcedTool, afterTool, tokensMax }
-//     plan(turn, body, behaviour)   the events of a streamed answer: [{ event?, data, text? }], `text` being what a reader adds
+//     plan(turn, body, behaviour)   the events of a streamed answer: [{ event?, data, text? }], where `text` is what a
+//                              reader adds to what it shows
 //     whole(turn, body)        the answer that is not streamed
 //     failure(turn, before, body)   the events that tell of an error after the events `before`
 //     problem(status, message, code, id)   the body of an HTTP error; all but the status may be missing

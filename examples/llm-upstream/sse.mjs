@@ -15,8 +15,11 @@ export function encodeSse({ event, data }, behaviour, number) {
 
 /** As Go writes JSON, which escapes what would break a script element or a line of JavaScript. */
 export function encodeNdjson({ data }) {
-  const escaped = asText(data).replace(/[<>&\u2028\u2029]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
-  return Buffer.from(`${escaped}\n`)
+  return Buffer.from(`${asText(data).replace(/[<>&\u2028\u2029]/g, escape)}\n`)
+}
+
+function escape(character) {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 }
 
 function block(lines, { crlf, cr }) {
