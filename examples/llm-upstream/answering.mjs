@@ -7,10 +7,11 @@
 //     headers(id)              what the provider puts on each answer
 //     refusal(call)            undefined, or { status, message, code } for a request that the provider would not take
 //     read(body)               { prompt, model, streamed, tools, forcedTool, afterTool, tokensMax }
-//     plan(turn, body, behaviour)   the events of a streamed answer: [{ event?, data, text? }], `text` being what a reader adds
+//     plan(turn, body, behaviour)   the events of a streamed answer: [{ event?, data, text? }], where `text` is what a
+//                              reader adds to what it shows
 //     whole(turn, body)        the answer that is not streamed
 //     failure(turn, before, body)   the events that tell of an error after the events `before`
-//     problem(status, message, code)   the body of an HTTP error
+//     problem(status, message, code, id)   the body of an HTTP error; all but the status may be missing
 //
 // Read `Call` first. The dialects are in `dialects/`, the sending in `delivery.mjs`.
 
@@ -87,7 +88,7 @@ export class Call {
   /** An HTTP error, in the dialect's words. */
   async refuse({ status, message, code }, opened) {
     const retry = status === 429 ? { 'retry-after': '1' } : {}
-    await this.sendJson(status, this.dialect.problem(status, message, code), opened, retry)
+    await this.sendJson(status, this.dialect.problem(status, message, code, this.id), opened, retry)
   }
 
   /** The events that will be sent, with what is to go wrong among them. */

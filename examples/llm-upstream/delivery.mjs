@@ -1,8 +1,8 @@
 // Sending an answer, well or badly: its pace, its compression, and each way in which a stream can break off.
 //
 // `paced` turns a plan (a list of events) into groups that come in time; `deliver` writes groups until the end, or until the
-// behaviour says that something happens. Every write is waited for, so a cut comes exactly behind what was meant to arrive,
-// and a slow reader slows its answer, and nobody else's. What the events say is no matter here.
+// behaviour says that something happens. Every write is waited for, so a break comes exactly behind what was meant to be
+// sent, and a slow reader slows its answer, and nobody else's. What the events say is no matter here.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { constants, createGzip, gzipSync } from 'node:zlib'
@@ -21,7 +21,7 @@ export async function* paced(plan, { first, delay, burst, pace }, signal) {
     if (event.text && tokens++ % Math.max(burst, 1) === 0) {
       if (group.length > 0) yield group
       group = []
-      if (delay > 0) await sleep(delay * Math.max(burst, 1), undefined, { signal })
+      if (delay > 0) await sleep(Math.min(delay * Math.max(burst, 1), TIMER_MAX_MS), undefined, { signal })
     } else if (!(event.text && burst > 1) && group.length > 0) {
       yield group
       group = []
@@ -139,8 +139,6 @@ class Body {
   }
 
   async cut() {
-    // An empty chunked body has not even its headers on the way before something is written.
-    await this.#flushed
     breakOff(this.#response, this.#behaviour)
     return 'cut'
   }
@@ -200,8 +198,14 @@ function acceptsGzip(request) {
 
 function written(response, bytes) {
   return new Promise((resolve) => {
-    if (bytes.length === 0 || response.destroyed) resolve()
-    else response.write(bytes, resolve)
+    if (bytes.length === 0 || response.destroyed) return resolve()
+    // A write to a connection that is gone may never be answered.
+    const settle = () => {
+      response.off('close', settle)
+      resolve()
+    }
+    response.on('close', settle)
+    response.write(bytes, settle)
   })
 }
 

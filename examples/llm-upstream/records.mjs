@@ -31,7 +31,13 @@ export class Records {
   list(contains) {
     const chosen = this.#records.filter(({ prompt }) => !contains || prompt.includes(contains))
     const count = (kind) => (contains ? chosen.filter((record) => record.kind === kind).length : this.#counts[kind])
-    return { simulated: true, calls: count('generation'), resumes: count('resume'), cancels: count('cancel'), answers: chosen.map((record) => record.tell()) }
+    return {
+      simulated: true,
+      calls: count('generation'),
+      resumes: count('resume'),
+      cancels: count('cancel'),
+      answers: chosen.map((record) => record.tell()),
+    }
   }
 
   /** One call, by its own id (`x-request-id`) or that of its answer (`chatcmpl-…`). */

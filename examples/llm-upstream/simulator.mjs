@@ -11,13 +11,15 @@ import { Call } from './answering.mjs'
 import { BehaviourError, OPTIONS, parseValue, standardBehaviour } from './behaviour.mjs'
 import { anthropic } from './dialects/anthropic.mjs'
 import { ollamaChat, ollamaGenerate } from './dialects/ollama.mjs'
-import { openaiChat } from './dialects/openai-chat.mjs'
+import { openaiChat, openaiProblem } from './dialects/openai-chat.mjs'
 import { openaiResponses } from './dialects/openai-responses.mjs'
 import { plainSse } from './dialects/plain-sse.mjs'
 import { vercelUi } from './dialects/vercel-ui.mjs'
 import { Records } from './records.mjs'
 
 const DIALECTS = [openaiChat, openaiResponses, anthropic, vercelUi, ollamaGenerate, ollamaChat, plainSse]
+const KEEP_ALIVE_MS = 120_000
+const NO_JSON = 'We could not parse the JSON body of your request.'
 const BODY_BYTES_MAX = 16 * 1024 * 1024
 
 const settings = readFlags()
@@ -29,6 +31,8 @@ const server = createServer((request, response) => {
 })
 // A generation may take as long as it is told to.
 server.requestTimeout = 0
+// Longer than a client keeps an idle connection, else a request and the end of its connection may cross.
+server.keepAliveTimeout = KEEP_ALIVE_MS
 server.listen(settings.port, settings.host, () => {
   const { port } = server.address()
   console.log(`simulating LLM providers on http://${settings.host}:${port}`)
@@ -44,11 +48,11 @@ async function handle(request, response) {
       const match = url.pathname.match(route.path)
       if (!match || request.method !== route.method) continue
       const body = request.method === 'POST' ? await readJson(request) : {}
-      if (body === undefined) return sendJson(response, 400, dialect.problem(400, 'We could not parse the JSON body of your request.'))
+      if (body === undefined) return sendJson(response, 400, dialect.problem(400, NO_JSON))
       return route.answer(new Call({ request, response, url, body, dialect, simulator }), ...match.slice(1))
     }
   }
-  sendJson(response, 404, { error: { message: `Invalid URL (${request.method} ${url.pathname})`, type: 'invalid_request_error', param: null, code: null } })
+  sendJson(response, 404, openaiProblem(404, `Invalid URL (${request.method} ${url.pathname})`, 'unknown_url'))
 }
 
 function tellRecords(request, response, url) {
@@ -90,18 +94,18 @@ function fail(response, error) {
   if (response.destroyed || error.code === 'ECONNRESET') return
   console.error(error)
   if (response.headersSent) response.destroy()
-  else sendJson(response, 500, { error: { message: `the simulator itself failed: ${error.message}`, type: 'simulator_error' } })
+  else sendJson(response, 500, openaiProblem(500, `the simulator itself failed: ${error.message}`))
 }
 
 function readFlags() {
-  const behaviourFlags = Object.entries(OPTIONS).map(([name, { kind }]) => [name, { type: kind === 'flag' ? 'boolean' : 'string' }])
+  const flagOf = ([name, { kind }]) => [name, { type: kind === 'flag' ? 'boolean' : 'string' }]
   const options = {
     port: { type: 'string', default: '9100' },
     host: { type: 'string', default: '127.0.0.1' },
     'no-background': { type: 'boolean', default: false },
     'require-key': { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
-    ...Object.fromEntries(behaviourFlags),
+    ...Object.fromEntries(Object.entries(OPTIONS).map(flagOf)),
   }
   try {
     const { values } = parseArgs({ options })
@@ -121,7 +125,7 @@ function readFlags() {
       behaviour: { ...standardBehaviour(), ...Object.fromEntries(chosen) },
     }
   } catch (error) {
-    console.error(`${error.message}\n\n${usage()}`)
+    console.error(`${error.message}\n--help lists the options`)
     process.exit(2)
   }
 }

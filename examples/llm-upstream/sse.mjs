@@ -13,8 +13,13 @@ export function encodeSse({ event, data }, behaviour, number) {
   return Buffer.from(retry + comment + block(lines, behaviour))
 }
 
+/** As Go writes JSON, which escapes what would break a script element or a line of JavaScript. */
 export function encodeNdjson({ data }) {
-  return Buffer.from(`${asText(data)}\n`)
+  return Buffer.from(`${asText(data).replace(/[<>&\u2028\u2029]/g, escape)}\n`)
+}
+
+function escape(character) {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 }
 
 function block(lines, { crlf, cr }) {

@@ -106,8 +106,9 @@ const WORDS = `the a river stone slowly carries old light under bridges where sm
 over quiet fields while someone counts waves along the shore because each tide leaves a line of shells that children
 gather before rain comes down from grey hills with news of distant towns`.split(/\s+/)
 
-// What breaks a parser that splits by anything but CR and LF, cuts characters, or forgets to escape.
+// What breaks a parser that splits by anything but CR and LF, cuts characters, or forgets to escape. U+0085 is not among
+// them, since Ollama sends it as it is and the official Python client splits its lines there; `[say: …]` can.
 const UNICODE = [
   'naïve', 'Straße', 'ελληνικά', '日本語', '한국어', 'עברית', 'हिन्दी', '🙂', '👩‍👩‍👧', '🇯🇵', 'e\u0301', '𝒳', '"quoted"', '\\n is no line',
-  'a\nline', 'two\r\nlines', 'sep\u2028arated', 'para\u2029graph', 'next\u0085line', 'tab\tstop', 'data: [DONE]', '{"error":1}', ':', '</script>',
+  'a\nline', 'two\r\nlines', 'sep\u2028arated', 'para\u2029graph', 'tab\tstop', 'data: [DONE]', '{"error":1}', ':', '</script>',
 ]

@@ -38,11 +38,12 @@ function read(body) {
   // A tool's result travels in a message of the user's; the prompt is the last that says something itself.
   const spoken = messages.filter(({ role, content }) => role === 'user' && textOf(content) !== '')
   const choice = body.tool_choice
+  const tools = (body.tools ?? []).map(({ name, input_schema }) => ({ name, schema: input_schema }))
   return {
     prompt: textOf(spoken.at(-1)?.content),
     model: body.model,
     streamed: body.stream === true,
-    tools: choice?.type === 'none' ? [] : (body.tools ?? []).map(({ name, input_schema }) => ({ name, schema: input_schema })),
+    tools: choice?.type === 'none' ? [] : tools,
     forcedTool: choice?.type === 'any' ? true : choice?.name,
     afterTool: holdsToolResult(messages.at(-1)),
     tokensMax: body.max_tokens,
@@ -53,9 +54,13 @@ function plan(turn) {
   const { inputTokens, outputTokens } = turn
   const blocks = turn.tool ? toolBlock(turn.tool) : textBlock(turn.tokens)
   return [
-    named({ type: 'message_start', message: { ...message(turn), content: [], stop_reason: null, usage: usage(inputTokens, 1) } }),
+    named({ type: 'message_start', message: { ...message(turn), usage: usage(inputTokens, 1) } }),
     ...blocks,
-    named({ type: 'message_delta', delta: { stop_reason: STOP_REASON[turn.finish], stop_sequence: null }, usage: { output_tokens: outputTokens } }),
+    named({
+      type: 'message_delta',
+      delta: { stop_reason: STOP_REASON[turn.finish], stop_sequence: null },
+      usage: { output_tokens: outputTokens },
+    }),
     named({ type: 'message_stop' }),
   ]
 }
@@ -106,9 +111,9 @@ function named(data) {
   return { event: data.type, data }
 }
 
-function problem(status, message) {
+function problem(status, message, code, id = null) {
   const [type, usual] = PROBLEMS[status] ?? (status < 500 ? PROBLEMS[400] : PROBLEMS[500])
-  return { type: 'error', error: { type, message: message ?? usual }, request_id: null }
+  return { type: 'error', error: { type, message: message ?? usual }, request_id: id }
 }
 
 async function countTokens(call) {

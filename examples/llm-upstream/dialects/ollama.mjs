@@ -33,7 +33,7 @@ function shared(name) {
     idPrefix: 'ollama-',
     refusal: ({ body }) => (typeof body.model === 'string' ? undefined : { status: 400, message: 'model is required' }),
     failure: () => [{ data: { error: 'an error was encountered while running the model: unexpected EOF' } }],
-    problem: (status, message) => ({ error: message ?? (status === 404 ? 'model not found, try pulling it first' : 'llama runner process has terminated') }),
+    problem: (status, message) => ({ error: message ?? PROBLEMS[status] ?? PROBLEMS[500] }),
   }
 }
 
@@ -80,3 +80,9 @@ function toolMessage({ name, input }) {
 
 // The tokens of the conversation, for a next call to continue it. This simulator has no tokens.
 const CONTEXT = [1, 2, 3]
+const PROBLEMS = {
+  404: 'model not found, try pulling it first',
+  429: 'too many requests',
+  500: 'llama runner process has terminated',
+  503: 'server busy, please try again. maximum pending requests exceeded',
+}

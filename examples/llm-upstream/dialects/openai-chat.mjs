@@ -31,29 +31,41 @@ export function openaiHeaders() {
   return { 'openai-version': '2020-10-01', 'openai-processing-ms': '12' }
 }
 
-/** Whether the key is missing where this simulator has been told to want one. */
+/** The refusal of a request that lacks a key, where this simulator has been told to want one. */
 export function missingKey({ request, simulator }) {
   if (!simulator.requireKey || /^Bearer \S+/.test(request.headers.authorization ?? '')) return undefined
-  return { status: 401, message: 'You didn\'t provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).' }
+  return { status: 401, message: 'You did not provide an API key: give one as `Authorization: Bearer YOUR_KEY`.' }
+}
+
+/** The refusal of a request that lacks a parameter. */
+export function missingParameter(name) {
+  return { status: 400, message: `Missing required parameter: '${name}'.`, code: 'missing_required_parameter' }
+}
+
+/** What a message says: a string, or parts of which some are text. */
+export function textOf(content) {
+  if (typeof content === 'string') return content
+  return (Array.isArray(content) ? content : []).map(({ text }) => text ?? '').join('')
 }
 
 function refusal(call) {
   if (call.request.method === 'GET') return missingKey(call)
   const { messages, model, n } = call.body
-  if (typeof model !== 'string') return { status: 400, message: 'you must provide a model parameter' }
-  if (!Array.isArray(messages) || messages.length === 0) return { status: 400, message: 'Missing required parameter: \'messages\'.', code: 'missing_required_parameter' }
-  if (n !== undefined && n !== null && n !== 1) return { status: 400, message: 'This simulator gives one choice: n must be 1.' }
+  if (typeof model !== 'string') return missingParameter('model')
+  if (!Array.isArray(messages) || messages.length === 0) return missingParameter('messages')
+  if ((n ?? 1) !== 1) return { status: 400, message: 'This simulator gives one choice: n must be 1.' }
   return missingKey(call)
 }
 
 function read(body) {
   const messages = Array.isArray(body.messages) ? body.messages : []
   const choice = body.tool_choice
+  const tools = (body.tools ?? []).filter(({ type }) => type === 'function')
   return {
     prompt: textOf(messages.findLast(({ role }) => role === 'user')?.content),
     model: body.model,
     streamed: body.stream === true,
-    tools: choice === 'none' ? [] : (body.tools ?? []).map(({ function: tool }) => ({ name: tool?.name, schema: tool?.parameters })),
+    tools: choice === 'none' ? [] : tools.map(({ function: tool }) => ({ name: tool?.name, schema: tool?.parameters })),
     forcedTool: choice === 'required' ? true : choice?.function?.name,
     afterTool: messages.at(-1)?.role === 'tool',
     tokensMax: body.max_completion_tokens ?? body.max_tokens ?? undefined,
@@ -74,8 +86,9 @@ function plan(turn, body) {
     ...(withUsage && { usage }),
   })
   const delta = (delta, finish_reason = null) => chunk([{ index: 0, delta, logprobs: null, finish_reason }])
+  const parts = turn.tool ? toolDeltas(turn.tool) : contentDeltas(turn)
   return [
-    ...(turn.tool ? toolDeltas(turn.tool) : contentDeltas(turn)).map(({ text, ...part }) => ({ data: delta(part.delta), text })),
+    ...parts.map((part) => ({ data: delta(part.delta), text: part.text })),
     { data: delta({}, FINISH[turn.finish]) },
     ...(withUsage ? [{ data: chunk([], usage(turn)) }] : []),
     { data: '[DONE]' },
@@ -83,7 +96,8 @@ function plan(turn, body) {
 }
 
 function contentDeltas({ tokens }) {
-  return [{ delta: { role: 'assistant', content: '', refusal: null } }, ...tokens.map((text) => ({ delta: { content: text }, text }))]
+  const role = { delta: { role: 'assistant', content: '', refusal: null } }
+  return [role, ...tokens.map((text) => ({ delta: { content: text }, text }))]
 }
 
 function toolDeltas({ id, name, pieces }) {
@@ -104,7 +118,13 @@ function whole(turn) {
     model: turn.model,
     choices: [{
       index: 0,
-      message: { role: 'assistant', content: tool ? null : turn.text, ...(call && { tool_calls: [call] }), refusal: null, annotations: [] },
+      message: {
+        role: 'assistant',
+        content: tool ? null : turn.text,
+        ...(call && { tool_calls: [call] }),
+        refusal: null,
+        annotations: [],
+      },
       logprobs: null,
       finish_reason: FINISH[turn.finish],
     }],
@@ -120,14 +140,13 @@ function usage({ inputTokens, outputTokens }) {
     completion_tokens: outputTokens,
     total_tokens: inputTokens + outputTokens,
     prompt_tokens_details: { cached_tokens: 0, audio_tokens: 0 },
-    completion_tokens_details: { reasoning_tokens: 0, audio_tokens: 0, accepted_prediction_tokens: 0, rejected_prediction_tokens: 0 },
+    completion_tokens_details: {
+      reasoning_tokens: 0,
+      audio_tokens: 0,
+      accepted_prediction_tokens: 0,
+      rejected_prediction_tokens: 0,
+    },
   }
-}
-
-/** What a message says: a string, or parts of which some are text. */
-function textOf(content) {
-  if (typeof content === 'string') return content
-  return (Array.isArray(content) ? content : []).map(({ text }) => text ?? '').join('')
 }
 
 async function listModels(call) {
@@ -139,7 +158,11 @@ async function listModels(call) {
 const FINISH = { stop: 'stop', length: 'length', tool: 'tool_calls' }
 const FINGERPRINT = 'fp_simulated'
 const MODELS = ['simulated', 'simulated-small']
-const SERVER_ERROR = { message: 'The server had an error while processing your request. Sorry about that!', type: 'server_error' }
+/** What OpenAI says when it fails, before an answer and in the middle of one. */
+export const SERVER_ERROR = {
+  type: 'server_error',
+  message: 'The server had an error while processing your request. Sorry about that!',
+}
 const PROBLEMS = {
   400: ['invalid_request_error', 'We could not understand your request.', null],
   401: ['invalid_request_error', 'Incorrect API key provided.', 'invalid_api_key'],

@@ -6,7 +6,7 @@
 // starting_after=N` follows it from behind any event, and `POST /v1/responses/{id}/cancel` ends it.
 
 import { paced } from '../delivery.mjs'
-import { missingKey, openaiHeaders, openaiProblem } from './openai-chat.mjs'
+import { missingKey, missingParameter, openaiHeaders, openaiProblem, SERVER_ERROR, textOf } from './openai-chat.mjs'
 
 export const openaiResponses = {
   name: 'openai-responses',
@@ -147,9 +147,11 @@ async function retrieve(call, id) {
   if (!opened) return
   if (!response) return call.refuse(unknown(id), opened)
   if (call.url.searchParams.get('stream') !== 'true') return call.sendJson(200, response.tell(), opened)
-  if (!response.body.background) return call.refuse({ status: 400, message: 'This response cannot be streamed because it was not created with background=true.' }, opened)
+  if (!response.body.background) return call.refuse(invalid(NOT_FOR_STREAMING), opened)
   const after = call.url.searchParams.get('starting_after')
-  if (after !== null && !/^\d+$/.test(after)) return call.refuse({ status: 400, message: 'Invalid \'starting_after\': expected a sequence number.' }, opened)
+  if (after !== null && !/^\d+$/.test(after)) {
+    return call.refuse(invalid('Invalid \'starting_after\': expected a sequence number.'), opened)
+  }
   opened.record.answerId = `${id}#resume`
   await call.stream(response.follow(after === null ? 0 : Number(after) + 1, call.left), opened)
 }
@@ -159,9 +161,13 @@ async function cancel(call, id) {
   const opened = await call.open({ kind: 'cancel', prompt: '' })
   if (!opened) return
   if (!response) return call.refuse(unknown(id), opened)
-  if (!response.body.background) return call.refuse({ status: 400, message: 'Cannot cancel a synchronous response.' }, opened)
+  if (!response.body.background) return call.refuse(invalid('Cannot cancel a synchronous response.'), opened)
   response.cancel()
   await call.sendJson(200, response.tell(), opened)
+}
+
+function invalid(message, code) {
+  return { status: 400, message, code }
 }
 
 function unknown(id) {
@@ -171,15 +177,16 @@ function unknown(id) {
 function refusal(call) {
   const { body, request, simulator } = call
   if (request.method !== 'POST' || !call.url.pathname.endsWith('/responses')) return missingKey(call)
-  if (typeof body.model !== 'string') return { status: 400, message: 'Missing required parameter: \'model\'.', code: 'missing_required_parameter' }
-  if (body.input === undefined) return { status: 400, message: 'Missing required parameter: \'input\'.', code: 'missing_required_parameter' }
-  if (body.background && !simulator.background) return { status: 400, message: 'Unknown parameter: \'background\'.', code: 'unknown_parameter' }
-  if (body.background && body.store === false) return { status: 400, message: 'Background mode requires store=true.' }
+  if (typeof body.model !== 'string') return missingParameter('model')
+  if (body.input === undefined) return missingParameter('input')
+  if (body.background && !simulator.background) return invalid('Unknown parameter: \'background\'.', 'unknown_parameter')
+  if (body.background && body.store === false) return invalid('Background mode requires store=true.')
   return missingKey(call)
 }
 
 function read(body) {
-  const items = typeof body.input === 'string' ? [{ role: 'user', content: body.input }] : Array.isArray(body.input) ? body.input : []
+  const said = typeof body.input === 'string' ? [{ role: 'user', content: body.input }] : body.input
+  const items = Array.isArray(said) ? said : []
   const choice = body.tool_choice
   const tools = (body.tools ?? []).filter(({ type }) => type === 'function')
   return {
@@ -239,7 +246,7 @@ function numbered(events, from = 0) {
 
 /** Both ways in which servers tell of it: the bare event, and the response that has failed. */
 function failure(turn, before, body) {
-  const { code, message } = SERVER_ERROR
+  const { type: code, message } = SERVER_ERROR
   const text = before.map((event) => event.text ?? '').join('')
   const response = { ...responseObject(turn, body, 'failed', text), error: { code, message } }
   return numbered([{ type: 'error', code, message, param: null }, { type: 'response.failed', response }], before.length)
@@ -305,10 +312,5 @@ function itemId({ id }) {
   return id.replace('resp_', 'msg_')
 }
 
-function textOf(content) {
-  if (typeof content === 'string') return content
-  return (Array.isArray(content) ? content : []).map(({ text }) => text ?? '').join('')
-}
-
+const NOT_FOR_STREAMING = 'This response cannot be streamed because it was not created with background=true.'
 const STORED_MAX = 1_000
-const SERVER_ERROR = { code: 'server_error', message: 'The server had an error while processing your request. Sorry about that!' }
