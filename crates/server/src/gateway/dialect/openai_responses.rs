@@ -72,8 +72,9 @@ impl Rules for OpenaiResponses {
         if !TEXTS.contains(&kind) || !event.is_silent("logprobs") {
             return None;
         }
-        // A merged event has the last one's number and random padding.
-        event.remove("sequence_number");
+        // A merged event has the last one's number and random padding. All of a run must have a number, or the last
+        // one that was said could be lost.
+        part_of::<u64>(event.remove("sequence_number"))?;
         event.remove("obfuscation");
         let text = event.remove_text("delta")?;
         Some(Delta::new("delta", text).within([event]))
