@@ -57,8 +57,10 @@ impl Rules for OpenaiChat {
             return None;
         }
         if let Some(text) = choice.remove_text("text") {
-            let is_only_news = choice.is_silent("delta");
-            return is_only_news.then(|| Delta::new("text", text).within([chunk, choice]));
+            if !choice.is_silent("delta") {
+                return None;
+            }
+            return Some(Delta::new(piece, "text", text)?.within([chunk, choice]));
         }
         let mut news = choice.remove_object("delta")?;
         if !news.is_silent("tool_calls") {
@@ -70,10 +72,13 @@ impl Rules for OpenaiChat {
                 return None;
             }
             let rests = [chunk, choice, news, call, function];
-            return Some(Delta::new("arguments", arguments).within(rests));
+            return Some(Delta::new(piece, "arguments", arguments)?.within(rests));
         }
         let (name, text) = TEXTS.iter().find_map(|name| Some((*name, news.remove_text(name)?)))?;
-        news.is_silent_but("role").then(|| Delta::new(name, text).within([chunk, choice, news]))
+        if !news.is_silent_but("role") {
+            return None;
+        }
+        Some(Delta::new(piece, name, text)?.within([chunk, choice, news]))
     }
 
     fn push_text(&self, piece: Piece<'_>, text: &mut String) {
