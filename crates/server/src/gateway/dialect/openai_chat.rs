@@ -47,6 +47,9 @@ impl Rules for OpenaiChat {
     }
 
     fn delta<'a>(&self, piece: Piece<'a>) -> Option<Delta<'a>> {
+        if piece.event_type == Some("error") {
+            return None;
+        }
         let mut chunk = Object::parse(piece.data)?;
         let mut choice = chunk.remove_single("choices")?;
         // Random padding, new in each chunk.
