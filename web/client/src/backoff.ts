@@ -6,17 +6,13 @@
 
 /** Counts tries that failed in a row, and waits before the next. */
 export class Backoff {
-  /** 0 <= #failures <= #retriesMax */
-  #failures = 0;
+  /** `0 <= failures <= retriesMax`. */
+  failures = 0;
   #retriesMax: number;
 
+  /** Who holds it sets `failures` to 0 when something came through. */
   constructor(retriesMax: number) {
     this.#retriesMax = retriesMax;
-  }
-
-  /** Forgets the failures: something came through. */
-  reset(): void {
-    this.#failures = 0;
   }
 
   /**
@@ -26,14 +22,14 @@ export class Backoff {
    * @returns whether there is a next try: false where as many as allowed have failed.
    * @throws the signal's reason, as soon as it is aborted.
    */
-  async wait(signal: AbortSignal | undefined, leastMs = 0): Promise<boolean> {
+  async wait(signal: AbortSignal, leastMs = 0): Promise<boolean> {
     if (isOffline()) {
       await pause(undefined, signal);
       return true;
     }
-    if (this.#failures >= this.#retriesMax) return false;
-    this.#failures += 1;
-    await pause(leastMs + fullJitterMs(this.#failures), signal);
+    if (this.failures >= this.#retriesMax) return false;
+    this.failures += 1;
+    await pause(leastMs + fullJitterMs(this.failures), signal);
     return true;
   }
 }
@@ -56,28 +52,26 @@ export function isOffline(): boolean {
   return globalThis.navigator?.onLine === false;
 }
 
-/** Calls back whenever a browser comes back online, until the function that it returns is called. */
-export function onOnline(callback: () => void): () => void {
+/** Calls back whenever a browser comes back online, until the signal is aborted. */
+export function onOnline(callback: () => void, signal: AbortSignal): void {
   // Node and Bun have no events on their global object.
-  globalThis.addEventListener?.("online", callback);
-  return () => globalThis.removeEventListener?.("online", callback);
+  globalThis.addEventListener?.("online", callback, { signal });
 }
 
 /** Resolves after `ms` (without it: never by itself) or when the browser comes online; rejects when aborted. */
-function pause(ms: number | undefined, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const settle = (outcome: () => void) => () => {
-      clearTimeout(timer);
-      stopListening();
-      signal?.removeEventListener("abort", abort);
-      outcome();
-    };
-    const wake = settle(resolve);
-    const abort = settle(() => reject(signal?.reason));
-    const timer = ms === undefined ? undefined : setTimeout(wake, ms);
-    const stopListening = onOnline(wake);
-    signal?.addEventListener("abort", abort);
-    if (signal?.aborted) abort();
+function pause(ms: number | undefined, signal: AbortSignal): Promise<void> {
+  const over = new AbortController();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const woken = new Promise<void>((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    if (ms !== undefined) timer = setTimeout(resolve, ms);
+    onOnline(resolve, over.signal);
+    signal.addEventListener("abort", abort, over);
+  });
+  return woken.finally(() => {
+    clearTimeout(timer);
+    over.abort();
   });
 }
 

@@ -32,7 +32,7 @@ export abstract class Cutter {
     }
     this.#buffer.set(chunk, this.#length);
     this.#length = length;
-    const whole = this.#take(this.scan(this.#buffer.subarray(0, length)));
+    const whole = this.#take("more may come");
     if (this.#length > HELD_BYTES_MAX) {
       throw new RangeError(`an event is longer than ${HELD_BYTES_MAX} bytes`);
     }
@@ -41,7 +41,7 @@ export abstract class Cutter {
 
   /** The stream ended in order. Gives what is whole now that no more bytes come; what stays held is part of an event. */
   finish(): Uint8Array<ArrayBuffer> {
-    return this.#take(this.scanLast(this.#buffer.subarray(0, this.#length)));
+    return this.#take("ended");
   }
 
   /** Drops what is held back: the stream goes on from the last boundary. */
@@ -50,18 +50,18 @@ export abstract class Cutter {
   }
 
   /** Where the last boundary in the held bytes is; goes on where the call before it stopped. */
-  protected abstract scan(held: Uint8Array): number;
+  protected abstract scan(held: Uint8Array, state: State): number;
 
-  /** The same, at the end of the stream. */
-  protected abstract scanLast(held: Uint8Array): number;
-
-  #take(end: number): Uint8Array<ArrayBuffer> {
+  #take(state: State): Uint8Array<ArrayBuffer> {
+    const end = this.scan(this.#buffer.subarray(0, this.#length), state);
     const taken = this.#buffer.slice(0, end);
     this.#buffer.copyWithin(0, end, this.#length);
     this.#length -= end;
     return taken;
   }
 }
+
+type State = "more may come" | "ended";
 
 /**
  * Server-sent events, with any of the three line ends. A boundary is behind the blank line that ends an event. A bare
@@ -92,15 +92,7 @@ export class EventCutter extends Cutter {
     this.#mayOweLf = false;
   }
 
-  protected override scan(held: Uint8Array): number {
-    return this.#scan(held, false);
-  }
-
-  protected override scanLast(held: Uint8Array): number {
-    return this.#scan(held, true);
-  }
-
-  #scan(held: Uint8Array, isLast: boolean): number {
+  protected override scan(held: Uint8Array, state: State): number {
     let boundary = 0;
     if (this.#mayOweLf && held.length > this.#line) {
       this.#mayOweLf = false;
@@ -111,7 +103,7 @@ export class EventCutter extends Cutter {
     }
     while (this.#seen < held.length) {
       const end = lineEnd(held, this.#seen);
-      const next = this.#behindLineEnd(held, end, isLast);
+      const next = this.#behindLineEnd(held, end, state);
       this.#seen = next ?? end;
       if (next === undefined) break;
       if (this.#takeLine(held.subarray(this.#line, end))) boundary = next;
@@ -123,7 +115,7 @@ export class EventCutter extends Cutter {
   }
 
   /** Where the next line begins, if the one up to `end` is known to have ended. */
-  #behindLineEnd(held: Uint8Array, end: number, isLast: boolean): number | undefined {
+  #behindLineEnd(held: Uint8Array, end: number, state: State): number | undefined {
     if (end === held.length) return undefined;
     if (held[end] === LF) return end + 1;
     if (end + 1 < held.length) {
@@ -131,7 +123,7 @@ export class EventCutter extends Cutter {
       return this.#endsWithCr ? end + 1 : end + 2;
     }
     // Half of a CRLF, for all that is known: to go on with it would part the two.
-    if (!this.#endsWithCr && !isLast) return undefined;
+    if (!this.#endsWithCr && state !== "ended") return undefined;
     this.#mayOweLf = true;
     return end + 1;
   }
@@ -159,29 +151,37 @@ export class LineCutter extends Cutter {
   lines = 0;
   /** How far the held bytes were looked through. */
   #seen = 0;
+  /** The line that has no end yet has nothing but white space. */
+  #isBlank = true;
 
   override rewind(): void {
     super.rewind();
     this.#seen = 0;
+    this.#isBlank = true;
   }
 
-  protected override scan(held: Uint8Array): number {
+  protected override scan(held: Uint8Array, state: State): number {
     let boundary = 0;
-    for (;;) {
-      const end = held.indexOf(LF, this.#seen);
-      if (end < 0) break;
-      if (!isBlank(held.subarray(boundary, end))) this.lines += 1;
-      boundary = this.#seen = end + 1;
+    for (; this.#seen < held.length; this.#seen += 1) {
+      if (held[this.#seen] === LF) {
+        this.#count();
+        boundary = this.#seen + 1;
+      } else if (!WHITE.includes(held[this.#seen] ?? LF)) {
+        this.#isBlank = false;
+      }
     }
-    this.#seen = held.length - boundary;
+    if (state === "ended") {
+      // That a document is whole shows in itself: the last line needs no LF.
+      this.#count();
+      boundary = held.length;
+    }
+    this.#seen -= boundary;
     return boundary;
   }
 
-  /** The last line needs no LF: that a document is whole shows in itself. */
-  protected override scanLast(held: Uint8Array): number {
-    if (!isBlank(held)) this.lines += 1;
-    this.#seen = 0;
-    return held.length;
+  #count(): void {
+    if (!this.#isBlank) this.lines += 1;
+    this.#isBlank = true;
   }
 }
 
@@ -192,17 +192,13 @@ function lineEnd(bytes: Uint8Array, from: number): number {
   return at;
 }
 
-function isBlank(line: Uint8Array): boolean {
-  return line.every((byte) => byte === SPACE || byte === CR || byte === TAB);
-}
-
 /** One event may be this long: far more than a generated image takes in base64. */
 export const HELD_BYTES_MAX = 64 * 1024 * 1024;
 const BUFFER_BYTES_FIRST = 4096;
-const TAB = 0x09;
 const LF = 0x0a;
 const CR = 0x0d;
 const SPACE = 0x20;
+const WHITE = [SPACE, CR, 0x09];
 const COLON = 0x3a;
 const LETTER_D = 0x64;
 const LETTER_I = 0x69;

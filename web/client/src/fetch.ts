@@ -6,7 +6,7 @@
  */
 
 import { Backoff } from "./backoff.js";
-import { type Plan, type Resume, START_PARAMETERS, STARTING_AFTER, formatOf, resumingBody } from "./resume.js";
+import { LAST_EVENT_ID, type Resume, START_PARAMETERS, STARTING_AFTER, formatOf, resumingBody } from "./resume.js";
 
 export { type Resume, ResumeError } from "./resume.js";
 
@@ -41,133 +41,111 @@ export interface ResumingFetchOptions {
  * A body that ends without an error is whole. One that can't be gone on with fails with what broke its connection, or
  * with a {@link ResumeError} where the gateway says why. The stream's URL is the answer's `Longwave-Stream` header.
  */
-export function resumingFetch(options: ResumingFetchOptions = {}): typeof fetch {
-  const send: typeof fetch = options.fetch ?? ((input, init) => globalThis.fetch(input, init));
+export function resumingFetch({
+  fetch: send = (input, init) => globalThis.fetch(input, init),
+  onCancel = "leave",
+  onResume,
+  requestRetriesMax = REQUEST_RETRIES_MAX,
+  resumeRetriesMax: retriesMax = RESUME_RETRIES_MAX,
+  silenceMaxMs = SILENCE_MAX_MS,
+}: ResumingFetchOptions = {}): typeof fetch {
   return async (input, init) => {
-    const call = describe(input, init);
-    if (call === undefined) return send(input, init);
+    const request = describe(input, init);
+    if (request === undefined) return send(input, init);
     const response =
-      call.method === "POST"
-        ? await post(send, call, options.requestRetriesMax ?? REQUEST_RETRIES_MAX)
+      request.method === "POST"
+        ? await post(send, input, init, request, requestRetriesMax)
         : await send(input, init);
-    const plan = planFor(response, call, send, options);
-    return plan === undefined ? response : dress(response, resumingBody(response, plan));
+    const { body } = response;
+    const format = formatOf(response);
+    const stream = streamOf(response, request);
+    // Some that call themselves `fetch` have other bodies.
+    if (!response.ok || !stream || !format || typeof body?.getReader !== "function") return response;
+
+    const { credentials, mode, referrerPolicy, signal } = request;
+    const headers = new Headers(request.headers);
+    for (const name of REQUEST_ONLY_HEADERS) headers.delete(name);
+    headers.set("accept", format === "sse" ? "text/event-stream" : "application/x-ndjson");
+    headers.set(ACCEPT_ENCODING, "identity");
+    // Lines have no ids to go by, and their number is known only where they are counted from.
+    if (format === "ndjson" && (headers.has(LAST_EVENT_ID) || COUNTLESS.some((name) => stream.searchParams.has(name)))) {
+      return response;
+    }
+    const plan = {
+      send,
+      stream,
+      init: { credentials, mode, referrerPolicy, ...init, method: "GET", body: null, headers },
+      signal,
+      format,
+      retriesMax,
+      silenceMaxMs,
+      onCancel,
+      onResume,
+    };
+    return dress(response, resumingBody(body, plan));
   };
 }
 
-/** What was called for. */
-interface Call {
-  readonly input: RequestInfo | URL;
-  readonly init: RequestInit;
-  readonly request: Request | undefined;
-  readonly url: URL;
-  readonly method: string;
-  readonly headers: Headers;
-  readonly signal: AbortSignal | undefined;
-}
-
-/** Undefined for what is no URL and no `Request` of this platform's: its `fetch` says what it thinks of it. */
-function describe(input: RequestInfo | URL, init: RequestInit = {}): Call | undefined {
-  const request = input instanceof Request ? input : undefined;
-  // Only browsers resolve what is relative.
-  const base = globalThis.location?.href;
-  const address = request?.url ?? String(input);
-  if (!URL.canParse(address, base)) return undefined;
-  return {
-    input,
-    init,
-    request,
-    url: new URL(address, base),
-    method: (init.method ?? request?.method ?? "GET").toUpperCase(),
-    headers: new Headers(init.headers ?? request?.headers),
-    signal: init.signal ?? request?.signal ?? undefined,
-  };
+/**
+ * What is called for, without its body. Undefined where that can't be told, such as for another implementation's
+ * `Request`: whatever sends it will say what it thinks of it.
+ */
+function describe(input: RequestInfo | URL, init: RequestInit | undefined): Request | undefined {
+  try {
+    return new Request(input instanceof Request ? input.clone() : input, { ...init, ...(init?.body && { body: NO_BODY }) });
+  } catch {
+    return undefined;
+  }
 }
 
 /** Sends a POST until an answer comes, under one key. */
-async function post(send: typeof fetch, call: Call, retriesMax: number): Promise<Response> {
-  const { headers, request, signal } = call;
-  const init = { ...call.init, headers };
+async function post(
+  send: typeof fetch,
+  input: RequestInfo | URL,
+  init: RequestInit | undefined,
+  { headers, signal }: Request,
+  retriesMax: number,
+): Promise<Response> {
   if (!headers.has(KEY)) headers.set(KEY, crypto.randomUUID());
   // Compression holds events back. Browsers ignore this, and decode what comes.
   if (!headers.has(ACCEPT_ENCODING)) headers.set(ACCEPT_ENCODING, "identity");
-  if (init.body instanceof FormData) {
+  let body = init?.body;
+  if (body instanceof FormData) {
     // Each serialisation has another boundary, and a key with another body is refused.
-    const form = new Response(init.body);
+    const form = new Response(body);
     headers.set("content-type", form.headers.get("content-type") ?? "");
-    init.body = await form.blob();
+    body = await form.blob();
   }
-  const backoff = new Backoff(isSpentOnce(init.body) ? 0 : retriesMax);
+  // Streams, of the platform's and of Node's, can't be sent again.
+  const isSpentOnce = body instanceof Object && ("getReader" in body || Symbol.asyncIterator in body);
+  const backoff = new Backoff(isSpentOnce ? 0 : retriesMax);
   for (;;) {
     try {
-      return await send(request?.clone() ?? call.input, init);
+      return await send(input instanceof Request ? input.clone() : input, { ...init, headers, ...(body && { body }) });
     } catch (error) {
-      if (signal?.aborted || !(await backoff.wait(signal))) throw error;
+      if (signal.aborted || !(await backoff.wait(signal))) throw error;
     }
   }
 }
 
-/** Streams, of the platform's and of Node's, can't be sent again. */
-function isSpentOnce(body: BodyInit | null | undefined): boolean {
-  return typeof body === "object" && body !== null && ("getReader" in body || Symbol.asyncIterator in body);
-}
-
-/** How to go on with an answer; undefined for one that nobody recorded, or that has no bytes to wait for. */
-function planFor(response: Response, call: Call, send: typeof fetch, options: ResumingFetchOptions): Plan | undefined {
+/** Where an answer goes on; undefined for one that nobody recorded. */
+function streamOf(response: Response, request: Request): URL | undefined {
   const path = response.headers.get("longwave-stream");
-  const format = formatOf(response.headers.get("content-type"));
-  if (path === null || format === undefined || !response.ok) return undefined;
-  // Some that call themselves `fetch` have other bodies.
-  if (typeof response.body?.getReader !== "function") return undefined;
-  const { origin, searchParams } = call.url;
-  const stream = URL.canParse(path, origin) ? new URL(path, origin) : undefined;
-  // Credentials go nowhere but where the caller sent them.
-  if (!path.startsWith("/") || stream?.origin !== origin) return undefined;
-  if (response.url !== "" && new URL(response.url).origin !== origin) return undefined;
-
+  const { origin, searchParams } = new URL(request.url);
+  // Credentials go nowhere but where the caller sent them: what is named is a path there, whatever it looks like.
+  if (!path?.startsWith("/") || new URL(response.url || origin).origin !== origin) return undefined;
+  const stream = new URL(origin + path);
   for (const name of [...START_PARAMETERS, "token"]) {
     const value = searchParams.get(name);
     if (value !== null) stream.searchParams.set(name, value);
   }
-  const headers = new Headers(call.headers);
-  for (const name of REQUEST_ONLY_HEADERS) headers.delete(name);
-  headers.set("accept", format === "sse" ? "text/event-stream" : "application/x-ndjson");
-  headers.set(ACCEPT_ENCODING, "identity");
-  if (format === "ndjson" && !countsLines(stream, headers)) return undefined;
-  return {
-    send,
-    stream,
-    init: initFor(call),
-    headers,
-    signal: call.signal,
-    format,
-    retriesMax: options.resumeRetriesMax ?? RESUME_RETRIES_MAX,
-    silenceMaxMs: options.silenceMaxMs ?? SILENCE_MAX_MS,
-    onCancel: options.onCancel ?? "leave",
-    onResume: options.onResume,
-  };
-}
-
-/** Whether the place of an answer's first line among all lines is known: they have no ids to go by. */
-function countsLines({ searchParams }: URL, headers: Headers): boolean {
-  const start = searchParams.get(STARTING_AFTER) ?? "0";
-  const others = START_PARAMETERS.filter((name) => name !== STARTING_AFTER);
-  return /^\d+$/.test(start) && !headers.has("last-event-id") && !others.some((name) => searchParams.has(name));
-}
-
-/** The caller's settings for requests, such as `credentials` or Node's `dispatcher`, for other requests. */
-function initFor({ init, request }: Call): RequestInit {
-  const { method, body, headers, signal, keepalive, integrity, ...rest } = init as RequestInit & { duplex?: "half" };
-  delete rest.duplex;
-  return request === undefined
-    ? rest
-    : { credentials: request.credentials, mode: request.mode, referrerPolicy: request.referrerPolicy, ...rest };
+  return stream;
 }
 
 /** An answer with another body. */
 function dress(response: Response, body: ReadableStream<Uint8Array<ArrayBuffer>> | null): Response {
-  const { status, statusText, headers, url, redirected, type } = response;
-  const dressed = new Response(body, { status, statusText, headers });
+  const { url, redirected, type } = response;
+  const dressed = new Response(body, response);
   return Object.defineProperties(dressed, {
     url: { value: url },
     redirected: { value: redirected },
@@ -179,15 +157,10 @@ function dress(response: Response, body: ReadableStream<Uint8Array<ArrayBuffer>>
 const KEY = "idempotency-key";
 const ACCEPT_ENCODING = "accept-encoding";
 /** What a request says of its own body, or of its own answer. */
-const REQUEST_ONLY_HEADERS = [
-  KEY,
-  "content-type",
-  "content-length",
-  "content-encoding",
-  "transfer-encoding",
-  "expect",
-  "longwave-disconnect",
-];
+const REQUEST_ONLY_HEADERS = [KEY, "content-type", "content-length", "longwave-disconnect"];
+const COUNTLESS = START_PARAMETERS.filter((name) => name !== STARTING_AFTER);
+/** Unlike an empty string, it brings no `Content-Type`. */
+const NO_BODY = new Uint8Array(0);
 const REQUEST_RETRIES_MAX = 3;
 const RESUME_RETRIES_MAX = 8;
 const SILENCE_MAX_MS = 45_000;

@@ -309,13 +309,23 @@ describe("the answer", { timeout: 30_000 }, () => {
     }
   });
 
-  for (const elsewhere of ["//example.invalid/x", "/\\example.invalid/x", "https://example.invalid/x", "streams/x"]) {
+  for (const elsewhere of ["https://example.invalid/x", "streams/x", "example.invalid"]) {
     test(`is not followed to ${elsewhere}`, async () => {
       gateway = await FakeGateway.start(ANSWERS["line feeds"] as Answer);
       gateway.faults = [{ cutAfter: 50, headers: { "longwave-stream": elsewhere } }];
       const response = await post();
       await assert.rejects(response.arrayBuffer(), TypeError);
       assert.equal(gateway.seen.length, 1);
+    });
+  }
+
+  for (const path of ["//example.invalid/x", "/\\example.invalid/x", "/\t/example.invalid/x", "/@example.invalid/x"]) {
+    test(`is followed to ${JSON.stringify(path)} as a path of the same server`, async () => {
+      gateway = await FakeGateway.start(ANSWERS["line feeds"] as Answer);
+      gateway.faults = [{ cutAfter: 50, headers: { "longwave-stream": path } }];
+      const response = await post();
+      await assert.rejects(response.arrayBuffer(), { name: "ResumeError", status: 404 });
+      assert.equal(gateway.seen.length, 2);
     });
   }
 
@@ -412,7 +422,7 @@ describe("who stops reading", { timeout: 30_000 }, () => {
 
   test("is not kept waiting by a POST that waits to be sent again", async () => {
     gateway = await FakeGateway.start(ANSWERS["line feeds"] as Answer);
-    // Weeks, and less than what overflows a timer.
+    // Days, and less than what overflows a timer.
     Math.random = () => 1e6;
     gateway.faults = [{ refuse: true }];
     const abort = new AbortController();
