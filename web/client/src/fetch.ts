@@ -52,9 +52,11 @@ export function resumingFetch({
   return async (input, init) => {
     const request = describe(input, init);
     if (request === undefined) return send(input, init);
+    // Not what a `Request` derives from it: Node lets go of that one's tie to the caller's.
+    const signal = init?.signal ?? (input instanceof Request ? input : request).signal;
     const response =
       request.method === "POST"
-        ? await post(send, input, init, request, requestRetriesMax)
+        ? await post(send, input, init, request.headers, signal, requestRetriesMax)
         : await send(input, init);
     const { body } = response;
     const format = formatOf(response);
@@ -62,7 +64,7 @@ export function resumingFetch({
     // Some that call themselves `fetch` have other bodies.
     if (!response.ok || !stream || !format || typeof body?.getReader !== "function") return response;
 
-    const { credentials, mode, referrerPolicy, signal } = request;
+    const { credentials, mode, referrerPolicy } = request;
     const headers = new Headers(request.headers);
     for (const name of REQUEST_ONLY_HEADERS) headers.delete(name);
     headers.set("accept", format === "sse" ? "text/event-stream" : "application/x-ndjson");
@@ -74,7 +76,7 @@ export function resumingFetch({
     const plan = {
       send,
       stream,
-      init: { credentials, mode, referrerPolicy, ...init, method: "GET", body: null, headers },
+      init: { credentials, mode, referrerPolicy, ...init, method: "GET", body: null, signal: null, headers },
       signal,
       format,
       retriesMax,
@@ -103,7 +105,8 @@ async function post(
   send: typeof fetch,
   input: RequestInfo | URL,
   init: RequestInit | undefined,
-  { headers, signal }: Request,
+  headers: Headers,
+  signal: AbortSignal,
   retriesMax: number,
 ): Promise<Response> {
   if (!headers.has(KEY)) headers.set(KEY, crypto.randomUUID());

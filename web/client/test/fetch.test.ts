@@ -151,7 +151,7 @@ describe("a reconnect", { timeout: 30_000 }, () => {
     assert.ok(second - first > 990);
   });
 
-  for (const [status, message] of [[404, /doesn't know the stream/], [410, /no longer has/], [401, /refused \(401/]] as const) {
+  for (const [status, message] of [[404, /doesn't know the stream/], [410, /no longer has/], [401, /refuses it \(401/]] as const) {
     test(`that is answered ${status} ends the body with an error that says so`, async () => {
       gateway = await FakeGateway.start(ANSWERS["line feeds"] as Answer);
       gateway.faults = [{ cutAfter: 50 }, { status }];
