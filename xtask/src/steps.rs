@@ -84,6 +84,23 @@ pub(crate) fn clients() -> anyhow::Result<Tally> {
     nextest("package(longwave-e2e) and not test(/^crash::/)")
 }
 
+/// The npm package: its types, and its tests with the official clients.
+pub(crate) fn web() -> anyhow::Result<Tally> {
+    install::debian(&[("node", "nodejs"), ("npm", "npm")])?;
+    let folder = Path::new("web/client");
+    install::npm(folder)?;
+    let mut command = process::command("npm", ["test", "--silent"]);
+    command.current_dir(folder);
+    let mut tally = Tally::default();
+    let succeeded = process::watch(command, |line| {
+        let counted = node_test_counts(line);
+        tally.passed += counted.passed;
+        tally.failed += counted.failed;
+    })?;
+    anyhow::ensure!(!succeeded || tally.passed > 0, "no test of the npm package was run");
+    Ok(honest(tally, succeeded))
+}
+
 /// Fills a disk under the server, and cuts the power of one, where this process may mount them.
 pub(crate) fn disk() -> anyhow::Result<Tally> {
     if !install::may_mount()? {
@@ -213,6 +230,17 @@ fn doctest_counts(line: &str) -> Tally {
     Tally { passed: count("passed"), failed: count("failed") }
 }
 
+/// The count of one of node's last lines, `# pass 3` or `ℹ fail 0`; none for any other line.
+fn node_test_counts(line: &str) -> Tally {
+    let summary = line.strip_prefix("# ").or_else(|| line.strip_prefix("ℹ ")).unwrap_or_default();
+    let count = |word: &str| -> u64 {
+        let count = summary.strip_prefix(word).and_then(|rest| rest.strip_prefix(' '));
+        count.and_then(|count| count.parse().ok()).unwrap_or(0)
+    };
+    // What its parent's time limit ended is cancelled, not failed.
+    Tally { passed: count("pass"), failed: count("fail") + count("cancelled") }
+}
+
 /// A run that failed as a whole never counts as passed, whatever it counted.
 fn honest(tally: Tally, succeeded: bool) -> Tally {
     match succeeded {
@@ -259,6 +287,15 @@ mod tests {
         let line = "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out";
         assert_eq!(doctest_counts(line), Tally { passed: 3, failed: 2 });
         assert_eq!(doctest_counts("running 5 tests"), Tally::default());
+    }
+
+    #[test]
+    fn the_counts_of_node_are_read_in_both_its_formats() {
+        assert_eq!(node_test_counts("# pass 76"), Tally { passed: 76, failed: 0 });
+        assert_eq!(node_test_counts("ℹ fail 2"), Tally { passed: 0, failed: 2 });
+        assert_eq!(node_test_counts("# cancelled 1"), Tally { passed: 0, failed: 1 });
+        assert_eq!(node_test_counts("# Subtest: pass 3"), Tally::default());
+        assert_eq!(node_test_counts("ok 1 - fail 2"), Tally::default());
     }
 
     #[test]

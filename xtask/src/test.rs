@@ -50,6 +50,7 @@ pub(crate) const STEPS: &[Step] = &[
         steps::disk,
     ),
     step("clients", "real clients, directly and through real proxies", steps::clients),
+    step("web", "the npm package, with the official clients", steps::web),
     step("examples", "every example does what it says", steps::examples),
 ];
 
