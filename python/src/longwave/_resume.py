@@ -158,7 +158,7 @@ def parse_retry_after_s(value: str | None) -> float:
     """Seconds from a `Retry-After` of either form; 0 where there is none that can be read."""
     if value is None:
         return 0.0
-    if value.strip().isdigit():
+    if _SECONDS.fullmatch(value.strip()):
         return float(value)
     try:
         at = parsedate_to_datetime(value)
@@ -181,6 +181,7 @@ CANCEL_TIMEOUT_S = 5.0
 _DOUBLINGS_MAX = 32
 _DONE = "done"
 _PATH = re.compile(r"/(?![/\\])[A-Za-z0-9\-._~%!$&'()*+,;=:@/]{1,1024}")
+_SECONDS = re.compile(r"[0-9]+")
 _TRY_AGAIN = frozenset({408, 425, 429})
 _OF_THE_BODY = frozenset(
     {
