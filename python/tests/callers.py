@@ -45,10 +45,10 @@ class Caller(ABC):
 
 
 class SyncCaller(Caller):
-    def __init__(self, library: str, options: dict[str, Any], inner: Any | None = None) -> None:
+    def __init__(self, library: str, options: dict[str, Any]) -> None:
         super().__init__(library)
-        transport = self.longwave.ResumingTransport(inner, **options)
-        self.client = self.http.Client(transport=transport, timeout=options_timeout_s)
+        transport = self.longwave.ResumingTransport(**options)
+        self.client = self.http.Client(transport=transport, timeout=TIMEOUT_S)
 
     def request(self, method: str, url: str, *, chunks_max: int | None = None, **arguments: Any) -> Result:
         with self.client.stream(method, url, **arguments) as response:
@@ -69,16 +69,17 @@ class AsyncCaller(Caller):
         super().__init__(library)
         self.portal = portal
         transport = self.longwave.AsyncResumingTransport(**options)
-        self.client = self.http.AsyncClient(transport=transport, timeout=options_timeout_s)
+        self.client = self.http.AsyncClient(transport=transport, timeout=TIMEOUT_S)
 
     def request(self, method: str, url: str, *, chunks_max: int | None = None, **arguments: Any) -> Result:
         async def call() -> Result:
             async with self.client.stream(method, url, **arguments) as response:
                 body, index = b"", 0
-                async for chunk in response.aiter_raw():
+                chunks = response.aiter_raw()
+                async for chunk in chunks:
                     body, index = body + chunk, index + 1
                     if index == chunks_max:
-                        break
+                        await chunks.aclose()
                 return Result(response.status_code, response.headers, body)
 
         return self.portal.call(call)
@@ -97,14 +98,14 @@ class AsyncCaller(Caller):
 
 @contextlib.contextmanager
 def calling(kind: str, **options: Any) -> Iterator[Caller]:
-    """A caller of a kind from `KINDS`, with options of its transport."""
+    """A caller of a kind, with options of its transport: `sync`, `async` or `trio`, then the library."""
     mode, _, library = kind.partition(" ")
     if mode == "sync":
         caller = SyncCaller(library, options)
         with caller.client:
             yield caller
         return
-    with start_blocking_portal() as portal:
+    with start_blocking_portal("trio" if mode == "trio" else "asyncio") as portal:
         asynchronous = AsyncCaller(library, options, portal)
         try:
             yield asynchronous
@@ -114,4 +115,4 @@ def calling(kind: str, **options: Any) -> Iterator[Caller]:
 
 KINDS = ("sync httpx", "sync httpx2", "async httpx", "async httpx2")
 #: Long enough for a loaded machine: no test waits for it but those that set their own.
-options_timeout_s = 60.0
+TIMEOUT_S = 60.0

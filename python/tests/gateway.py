@@ -203,8 +203,8 @@ def _handler(gateway: Gateway) -> type[BaseHTTPRequestHandler]:
 
         def do_DELETE(self) -> None:
             _, fault = self._request()
-            self._send(fault if isinstance(fault, Reply) else Reply(200, {}, b"{}"))
             gateway.cancelled.set()
+            self._send(fault if isinstance(fault, Reply) else Reply(200, {}, b"{}"))
 
         def _request(self) -> tuple[Seen, Fault]:
             length = int(self.headers.get("Content-Length", 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 # Both libraries bring it.
@@ -60,8 +60,9 @@ class AsyncBody:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         broken = breaks(self._driver.http, self._driver.options)
         while True:
+            chunks = self._stream.__aiter__()
             try:
-                async for chunk in self._stream:
+                async for chunk in chunks:
                     whole = self._resumption.feed(chunk)
                     if whole:
                         yield whole
@@ -73,6 +74,10 @@ class AsyncBody:
                 if rest:
                     yield rest
                 return
+            finally:
+                # Left to the garbage collector, a generator ends at any time, and on trio with a warning.
+                if isinstance(chunks, AsyncGenerator):
+                    await chunks.aclose()
             if not goes_on:
                 return
 

@@ -98,6 +98,7 @@ class SseCutter(Cutter):
         self._line_end = b""
         self._block_id: bytes | None = None
         self._block_has_data = False
+        self._block_says_done = False
 
     def _cut(self, chunk: bytes) -> bytes:
         head = b""
@@ -142,9 +143,11 @@ class SseCutter(Cutter):
             self._block_id = value
         elif name == b"data":
             self._block_has_data = True
-            self.said_done = value.startswith(_DONE)
+            self._block_says_done = value.startswith(_DONE)
 
     def _finish_block(self) -> None:
+        if self._block_says_done:
+            self.said_done = True
         if self._block_id is not None and _SENDABLE_ID.fullmatch(self._block_id):
             self._last_event_id = self._block_id.decode("ascii")
             self._is_lost = False
