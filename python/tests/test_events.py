@@ -77,6 +77,14 @@ def test_what_comes_after_a_break_joins_at_the_border(name: str) -> None:
         assert parse_sse(out) == parse_sse(body)
 
 
+def test_a_line_end_whose_halves_come_apart_ends_one_event() -> None:
+    cutter = SseCutter()
+    assert cutter.feed(b"id: a\ndata: 1\n\r") == b"id: a\ndata: 1\n\r"
+    assert cutter.feed(b"\nid: b\n") == b"\n"
+    assert cutter.feed(b"data: 2\n\r\n") == b"id: b\ndata: 2\n\r\n"
+    assert cutter.events == 2
+
+
 def test_a_comment_inside_an_event_is_no_border() -> None:
     cutter = SseCutter()
     assert cutter.feed(b"data: 1\n:\n") == b""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import anyio
+import httpx2
 import pytest
 from callers import calling
 from gateway import NDJSON, Answer, Cut, Drop, Fault, Hang, Reply, chat_events, parse_sse, serving
+
+import longwave.httpx2
 
 TEXTS = ["Wave", " after wave — ", "\N{WATER WAVE}", "!"]
 LF = Answer(chat_events(TEXTS))
@@ -200,19 +205,60 @@ def test_a_server_that_wants_to_be_left_alone_for_long_is_not_asked_again(kind: 
         assert len(gateway.requests) == 2
 
 
+def falling_silent(kind: str) -> Any:
+    """A transport whose first answer times out behind its first piece, as by a clock."""
+    mode, _, library = kind.partition(" ")
+    http: Any = importlib.import_module(library)
+
+    class Silent(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, stream: Any) -> None:
+            self.stream = stream
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield next(iter(self.stream))
+            raise http.ReadTimeout("")
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield await self.stream.__aiter__().__anext__()
+            raise http.ReadTimeout("")
+
+        def close(self) -> None:
+            self.stream.close()
+
+        async def aclose(self) -> None:
+            await self.stream.aclose()
+
+    class Sync(http.HTTPTransport):  # type: ignore[misc]
+        def handle_request(self, request: Any) -> Any:
+            response = super().handle_request(request)
+            if request.method == "POST":
+                response.stream = Silent(response.stream)
+            return response
+
+    class Async(http.AsyncHTTPTransport):  # type: ignore[misc]
+        async def handle_async_request(self, request: Any) -> Any:
+            response = await super().handle_async_request(request)
+            if request.method == "POST":
+                response.stream = Silent(response.stream)
+            return response
+
+    return Sync() if mode == "sync" else Async()
+
+
 def test_a_read_timeout_is_the_callers_own(kind: str) -> None:
-    with serving(LF) as gateway, calling(kind) as caller:
+    with serving(LF) as gateway, calling(kind, transport=falling_silent(kind)) as caller:
         gateway.faults = [Hang(300)]
         with pytest.raises(caller.http.ReadTimeout):
-            caller.post(gateway.url + POST, timeout=caller.http.Timeout(30, read=0.2))
+            caller.post(gateway.url + POST)
+        assert len(gateway.requests) == 1
 
 
 def test_a_read_timeout_is_resumed_where_the_caller_says_so(kind: str) -> None:
-    with serving(LF) as gateway, calling(kind, on_read_timeout="resume") as caller:
+    options = {"on_read_timeout": "resume", "transport": falling_silent(kind)}
+    with serving(LF) as gateway, calling(kind, **options) as caller:
         gateway.faults = [Hang(300)]
-        # Long enough for the gateway to answer on a loaded machine.
-        body = caller.post(gateway.url + POST, timeout=caller.http.Timeout(30, read=2)).body
-        assert body == gateway.wire()
+        assert caller.post(gateway.url + POST).body == gateway.wire()
+        assert (len(gateway.requests), gateway.calls) == (2, 1)
 
 
 def test_a_close_leaves_the_stream_to_the_gateway(kind: str) -> None:
@@ -237,6 +283,27 @@ def test_an_answer_that_was_read_to_its_end_is_not_cancelled(kind: str, fault: F
         gateway.faults = [fault]
         caller.post(gateway.url + POST)
         assert gateway.requests_of("DELETE") == []
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Async generator 'httpcore2:ResourceWarning",
+    "ignore:.*PoolByteStream:pytest.PytestUnraisableExceptionWarning",
+)
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_scope_that_is_cancelled_still_cancels_the_stream(backend: str) -> None:
+    async def read(url: str) -> None:
+        transport = longwave.httpx2.AsyncResumingTransport(on_close="cancel")
+        async with httpx2.AsyncClient(transport=transport, timeout=60) as client:
+            with anyio.CancelScope() as scope:
+                async with client.stream("POST", url, json={}) as response:
+                    async for _ in response.aiter_raw():
+                        scope.cancel()
+            assert scope.cancelled_caught
+
+    with serving(LF) as gateway:
+        gateway.faults = [Hang(300)]
+        anyio.run(read, gateway.url + POST, backend=backend)
+        assert gateway.cancelled.is_set()
 
 
 def test_an_answer_that_said_it_is_done_is_not_cancelled(kind: str) -> None:

@@ -91,7 +91,6 @@ class SseCutter(Cutter):
         self._search_from = 0
         #: How the line before ended, where it belongs to the same block.
         self._line_end = b""
-        self._ended_with_cr = False
         self._begin_block()
 
     def _begin_block(self) -> None:
@@ -101,24 +100,18 @@ class SseCutter(Cutter):
         self._block_says_done = False
 
     def _cut(self, chunk: bytes) -> bytes:
-        head = b""
-        if self._ended_with_cr and chunk:
-            self._ended_with_cr = False
-            if chunk.startswith(b"\n"):
-                # The rest of a line end that was handed on at its CR.
-                head, chunk = b"\n", chunk[1:]
         self._held += chunk
         border = 0
         while (found := _LINE_END.search(self._held, self._search_from)) is not None:
             end, line_end = found.end(), found.group()
             line = bytes(self._held[self._line_start : found.start()])
             is_in_block = self._line_end != b""
-            if line_end == b"\r" and end == len(self._held):
-                # Maybe half a CRLF. Only an event is not kept waiting for what follows, and not where LF has to.
-                if line or not is_in_block or self._line_end == b"\r\n":
-                    self._search_from = found.start()
-                    break
-                self._ended_with_cr = True
+            may_be_half = line_end == b"\r" and end == len(self._held)
+            # Only an event is not kept waiting for the other half, unless LF has to follow. One that follows all the
+            # same counts as one more blank line, which ends nothing.
+            if may_be_half and (line or not is_in_block or self._line_end == b"\r\n"):
+                self._search_from = found.start()
+                break
             self._line_start = self._search_from = end
             if not line:
                 self._finish_block()
@@ -134,7 +127,7 @@ class SseCutter(Cutter):
         del self._held[:border]
         self._line_start -= border
         self._search_from -= border
-        return head + whole
+        return whole
 
     def _read_field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
