@@ -173,6 +173,15 @@ def test_the_error_of_the_connection_is_raised_when_attempts_are_used_up(kind: s
         assert gateway.calls == 1
 
 
+@pytest.mark.parametrize("name", ["lf", "ndjson"])
+def test_an_event_that_came_makes_good_for_the_attempts_before_it(kind: str, name: str) -> None:
+    with serving(ANSWERS[name]) as gateway, calling(kind, resumes_max=1) as caller:
+        longest = max(len(gateway.wire("s1", index - 1)) - len(gateway.wire("s1", index)) for index in range(3))
+        gateway.faults = [Cut(longest)] * 3
+        assert caller.post(gateway.url + POST).body == gateway.wire()
+        assert len(gateway.requests) == 4
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 302])
 def test_a_refusal_is_an_error_that_says_so(kind: str, status: int) -> None:
     with serving(LF) as gateway, calling(kind) as caller:
