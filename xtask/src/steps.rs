@@ -101,6 +101,26 @@ pub(crate) fn web() -> anyhow::Result<Tally> {
     Ok(honest(tally, succeeded))
 }
 
+/// The Python package: its style, its types, and its tests with the official clients.
+pub(crate) fn python() -> anyhow::Result<Tally> {
+    install::debian(&[("python3", "python3-venv")])?;
+    let interpreter = install::python("package", Path::new("python/requirements-test.txt"))?;
+    let in_package = |arguments: &[&str]| {
+        let mut command = process::command(&interpreter, ["-m"]);
+        command.args(arguments).current_dir("python");
+        command
+    };
+    process::run(in_package(&["ruff", "format", "--check", "--quiet"]))?;
+    process::run(in_package(&["ruff", "check", "--quiet"]))?;
+    process::run(in_package(&["mypy"]))?;
+    let mut tally = Tally::default();
+    let succeeded = process::watch(in_package(&["pytest", "--quiet"]), |line| {
+        tally = pytest_counts(line).unwrap_or(tally);
+    })?;
+    anyhow::ensure!(tally != Tally::default(), "no test of the Python package was run");
+    Ok(honest(tally, succeeded))
+}
+
 /// Fills a disk under the server, and cuts the power of one, where this process may mount them.
 pub(crate) fn disk() -> anyhow::Result<Tally> {
     if !install::may_mount()? {
@@ -241,6 +261,22 @@ fn node_test_counts(line: &str) -> Tally {
     Tally { passed: count("pass"), failed: count("fail") + count("cancelled") }
 }
 
+/// The counts of pytest's last line, `1 failed, 3 passed, 2 errors in 0.50s`; `None` for any other line.
+fn pytest_counts(line: &str) -> Option<Tally> {
+    let (counts, _) = line.trim_matches(['=', ' ']).rsplit_once(" in ")?;
+    let mut tally = Tally::default();
+    for part in counts.split(", ") {
+        let (count, word) = part.split_once(' ')?;
+        let count: u64 = count.parse().ok()?;
+        match word {
+            "passed" => tally.passed += count,
+            "failed" | "error" | "errors" => tally.failed += count,
+            _ => {}
+        }
+    }
+    Some(tally)
+}
+
 /// A run that failed as a whole never counts as passed, whatever it counted.
 fn honest(tally: Tally, succeeded: bool) -> Tally {
     match succeeded {
@@ -302,6 +338,14 @@ mod tests {
     fn the_counts_of_the_examples_are_read() {
         assert_eq!(summary_counts("9 passed, 1 failed"), Some(Tally { passed: 9, failed: 1 }));
         assert_eq!(summary_counts("ok chat (3 s)"), None);
+    }
+
+    #[test]
+    fn the_counts_of_pytest_are_read() {
+        let counts = pytest_counts("1 failed, 3 passed, 1 skipped, 2 errors in 61.50s (0:01:01)");
+        assert_eq!(counts, Some(Tally { passed: 3, failed: 3 }));
+        assert_eq!(pytest_counts("98 passed in 0.5s"), Some(Tally { passed: 98, failed: 0 }));
+        assert_eq!(pytest_counts("the answer came in pieces"), None);
     }
 
     #[test]
