@@ -78,6 +78,9 @@ impl Exchange {
         if is_claimed && !is_recorded {
             release(&app, &id).await;
         }
+        if is_claimed || is_recorded {
+            app.gateway().index().sweep(&**app.log()).await;
+        }
     }
 
     /// Puts the head of a request with a key into the log, where it is the first of that key.
@@ -85,7 +88,10 @@ impl Exchange {
         if self.head.keyed {
             let append = self.append(vec![self.head.message()], None);
             match self.app.log().append(append).await {
-                Ok(appended) => self.claimed = appended.last,
+                Ok(appended) => {
+                    self.claimed = appended.last;
+                    self.app.gateway().index().insert(appended.first, &self.id);
+                }
                 Err(AppendError::Fenced { .. } | AppendError::Ended { .. }) => {
                     return Ok(Begun::Seen);
                 }
@@ -164,7 +170,8 @@ impl Exchange {
         let kind = dialect.unwrap_or(lines.fallback()).into();
         let answer = AnswerHead::new(kind, status, &headers);
         match recorder.open(self.heads(&answer)).await {
-            Ok(()) => {}
+            Ok(_) if self.is_claimed() => {}
+            Ok(first) => self.app.gateway().index().insert(first, &self.id),
             Err(problem) => return tell(reply, Err(problem)),
         }
         tell(reply, Ok(Answered::Recorded(answer)));

@@ -183,9 +183,11 @@ impl Recorder {
 
     /// Puts what came so far into the log, behind the heads.
     ///
+    /// Gives the position of the first.
+    ///
     /// # Errors
     /// The [`Problem`] of an append that failed; nothing is recorded then.
-    pub(super) async fn open(&mut self, heads: Vec<NewMessage>) -> Result<(), Problem> {
+    pub(super) async fn open(&mut self, heads: Vec<NewMessage>) -> Result<Seq, Problem> {
         let mut messages = heads;
         messages.append(&mut self.group);
         self.group_bytes = 0;
@@ -193,7 +195,7 @@ impl Recorder {
         let appended = self.app.log().append(append).await;
         let appended = appended.map_err(|error| append_problem(&self.app, &error))?;
         self.last = appended.last;
-        Ok(())
+        Ok(appended.first)
     }
 
     /// Records until the stream is over, and then its end.

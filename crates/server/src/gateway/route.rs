@@ -250,7 +250,7 @@ fn parse_upstream(text: &str) -> Result<Uri, RouteError> {
 }
 
 /// What providers are told who asks by.
-const PRINCIPAL_HEADERS: [HeaderName; 3] = [
+pub(super) static PRINCIPAL_HEADERS: [HeaderName; 3] = [
     http::header::AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
