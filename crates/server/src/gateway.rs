@@ -4,6 +4,9 @@
 //! request goes through `proxy.rs` and `exchange.rs` to upstream; its answer through `cut.rs` and `recorder.rs` into the
 //! log, as the topic `streams/<id>`; and from there, through `view.rs`, to whoever reads it.
 
+mod alias;
+mod background;
+mod comeback;
 mod cut;
 mod dialect;
 mod exchange;
@@ -13,6 +16,7 @@ mod proxy;
 mod recorder;
 mod recover;
 mod replay;
+mod responses;
 mod route;
 mod running;
 mod stream;
