@@ -6,6 +6,7 @@
 
 mod alias;
 mod background;
+mod chat;
 mod comeback;
 mod cut;
 mod dialect;

@@ -23,7 +23,7 @@ use super::running::Entered;
 use super::stream::{AnswerHead, Heads, RequestHead, StreamCursor, StreamId, answer_of};
 use super::upstream::{Ask, Wants, request_headers, url};
 use super::view::{Position, last_event_id, name_stream, relay};
-use super::{Dialect, Disconnect, Route, manage, responses};
+use super::{Dialect, Disconnect, Route, chat, manage, responses};
 use crate::http::{
     App, BodyLimit, Code, IDEMPOTENCY_KEY, LONGWAVE_DUPLICATE, Problem, Query, read_problem,
     read_whole,
@@ -69,6 +69,9 @@ async fn proxy(app: &App, route: Arc<Route>, request: Request) -> Result<Respons
 /// What is asked for, where it is about a stream that the log has. It was allowed when that was begun.
 async fn from_record(app: &App, route: &Route, parts: &Parts) -> Result<Option<Response>, Problem> {
     if let Some(response) = responses::handle(app, route, parts).await? {
+        return Ok(Some(response));
+    }
+    if let Some(response) = chat::handle(app, route, parts).await? {
         return Ok(Some(response));
     }
     resumed(app, route, parts).await
