@@ -132,8 +132,8 @@ async fn stream(
     let mut response = relay(app, id, answer, position).await?;
     if response.status() == StatusCode::NO_CONTENT {
         *response.status_mut() = StatusCode::OK;
-        let event_stream = HeaderValue::from_static("text/event-stream; charset=utf-8");
-        response.headers_mut().insert(CONTENT_TYPE, event_stream);
+        let content_type = answer.header_map().remove(CONTENT_TYPE);
+        response.headers_mut().extend(content_type.map(|value| (CONTENT_TYPE, value)));
     }
     Ok(response)
 }
