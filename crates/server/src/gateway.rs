@@ -5,6 +5,10 @@
 //! log, as the topic `streams/<id>`; and from there, through `view.rs`, to whoever reads it.
 
 mod access;
+mod alias;
+mod background;
+mod chat;
+mod comeback;
 mod cut;
 mod dialect;
 mod exchange;
@@ -16,6 +20,7 @@ mod proxy;
 mod recorder;
 mod recover;
 mod replay;
+mod responses;
 mod route;
 mod running;
 mod stream;

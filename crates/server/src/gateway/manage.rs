@@ -159,7 +159,7 @@ pub(crate) async fn read(
 }
 
 /// How a stream is.
-async fn info(app: &App, id: &StreamId) -> Result<Response, Problem> {
+pub(super) async fn info(app: &App, id: &StreamId) -> Result<Response, Problem> {
     let (heads, info) = (known(app, id).await?, topic_info(app, id).await?);
     let dialect = heads.answer.as_ref().and_then(|(_, answer)| answer.body.dialect());
     let mut document = StreamDocument::new(app, id, &info, heads);
@@ -196,19 +196,27 @@ pub(crate) async fn cancel(
     query.only(&[TOKEN_PARAMETER])?;
     let id = parse_id(&id)?;
     Visitor::of(&app, &headers, &query)?.check(&app, &id, Right::Cancel).await?;
-    if let Some(running) = app.gateway().running(&id) {
+    stop(&app, &id).await?;
+    info(&app, &id).await
+}
+
+/// Cancels a stream wherever it runs. It is over then, and the log says so.
+///
+/// # Errors
+/// A [`Problem`] where there is no such stream, or its end could not be recorded.
+pub(super) async fn stop(app: &App, id: &StreamId) -> Result<(), Problem> {
+    if let Some(running) = app.gateway().running(id) {
         running.stop(Stop::Cancelled);
         running.over().await;
-    } else {
-        let info = topic_info(&app, &id).await?;
-        if info.end.is_none() {
-            let reason = EndReason::Cancelled;
-            let ended =
-                super::recover::end(&app, &id, &info, reason, Stop::Cancelled.detail()).await;
-            ended.map_err(|error| end_problem(&app, &error))?;
-        }
+        return Ok(());
     }
-    info(&app, &id).await
+    let info = topic_info(app, id).await?;
+    if info.end.is_some() {
+        return Ok(());
+    }
+    let detail = Stop::Cancelled.detail();
+    let ended = super::recover::end(app, id, &info, EndReason::Cancelled, detail).await;
+    ended.map_err(|error| end_problem(app, &error))
 }
 
 /// The same, for clients that can send no `DELETE`.

@@ -5,7 +5,7 @@ use longwave_core::{Append, EndReason, Expected, Seq, TopicInfo};
 use longwave_store::{AppendError, DeleteError, ReadError, TopicsQuery};
 
 use super::replay;
-use super::stream::{Heads, StreamId, TOPIC_PREFIX};
+use super::stream::{AnswerHead, Heads, StreamId, TOPIC_PREFIX};
 use crate::http::App;
 
 /// Ends each stream that a process before this one left unfinished: as crashed, with the error that its dialect has for
@@ -97,6 +97,22 @@ pub(super) async fn end(
     let Some((_, answer)) = heads.answer else {
         return Ok(log.delete(id.topic()).await?);
     };
+    let ended = end_answer(app, id, info, &answer, reason, detail).await;
+    if let Some(alias) = answer.alias.filter(|_| ended.is_ok()) {
+        alias.end(app, info.config.as_ref().and_then(|config| config.ttl_ms)).await;
+    }
+    ended
+}
+
+async fn end_answer(
+    app: &App,
+    id: &StreamId,
+    info: &TopicInfo,
+    answer: &AnswerHead,
+    reason: EndReason,
+    detail: &str,
+) -> Result<(), EndError> {
+    let log = app.log();
     let mut messages = Vec::new();
     if let Some(dialect) = answer.body.dialect() {
         let (transcript, _) = replay::transcript(&**log, id, dialect).await?;

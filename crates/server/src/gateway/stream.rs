@@ -20,7 +20,8 @@ use longwave_core::{
 use longwave_store::{Log, ReadError, ReadQuery, Start};
 use serde::{Deserialize, Serialize};
 
-use super::Dialect;
+use super::alias::Noted;
+use super::{Background, Dialect};
 
 /// A stream's name: 22 characters that can't be guessed.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -137,6 +138,9 @@ pub(super) struct RequestHead {
     pub(super) request: String,
     /// Whether the request had an idempotency key: others may wait for its answer before there is one.
     pub(super) keyed: bool,
+    /// Who runs it, where it was asked for with `background`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) background: Option<Background>,
 }
 
 /// How upstream answered: a stream's second event.
@@ -145,6 +149,9 @@ pub(super) struct AnswerHead {
     pub(super) body: BodyKind,
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
+    /// What else than its id the stream is asked for by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) alias: Option<Noted>,
 }
 
 /// What the events behind the heads are.
@@ -203,7 +210,7 @@ impl AnswerHead {
             .filter(|(name, _)| !is_of_one_exchange(name))
             .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
             .collect();
-        AnswerHead { body, status: status.as_u16(), headers: kept }
+        AnswerHead { body, status: status.as_u16(), headers: kept, alias: None }
     }
 
     /// The head of an answer that is kept whole, in upstream's own bytes.

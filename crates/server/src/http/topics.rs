@@ -196,6 +196,9 @@ pub(super) async fn delete(
 pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Response, Problem> {
     query.only(&["prefix", "after", "limit"])?;
     let after = query.one("after")?.map(str::parse::<TopicName>).transpose()?;
+    // The server's own topics, whose names stand before all others, are nobody's business.
+    let last_reserved = || format!("${}", "~".repeat(TopicName::BYTES_MAX - 1));
+    let after = after.or_else(|| TopicName::reserved(&last_reserved()).ok());
     let topics_query = TopicsQuery {
         prefix: canonical_prefix(query.one("prefix")?.unwrap_or_default()),
         after,
