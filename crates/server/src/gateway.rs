@@ -15,6 +15,7 @@ mod recover;
 mod replay;
 mod route;
 mod running;
+mod snapshot;
 mod stream;
 mod upstream;
 mod view;

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::running::Stop;
 use super::stream::{Heads, StreamId, TOPIC_PREFIX};
-use super::view::{Position, relay};
+use super::view::{Position, relay, relay_snapshot};
 use crate::http::{App, Code, Problem, Query, append_problem, read_problem, rfc3339};
 
 /// A stream as it is now.
@@ -93,6 +93,7 @@ impl StreamDocument {
         ("id" = String, Path, description = "The stream"),
         ("Last-Event-ID" = Option<String>, Header, description = "Go on behind this id"),
         ("starting_after" = Option<u64>, Query, description = "Go on behind the event of this number"),
+        ("snapshot" = Option<bool>, Query, description = "Merge each run of deltas that is recorded into one event"),
         ("info" = Option<bool>, Query, description = "Tell how the stream is, instead"),
     ),
     responses(
@@ -107,7 +108,14 @@ pub(crate) async fn read(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    query.only(&["info", "starting_after", "stream", "lastEventId", "last_event_id"])?;
+    query.only(&[
+        "info",
+        "snapshot",
+        "starting_after",
+        "stream",
+        "lastEventId",
+        "last_event_id",
+    ])?;
     let id = parse_id(&id)?;
     if query.has("info") {
         return info(&app, &id).await;
@@ -117,7 +125,10 @@ pub(crate) async fn read(
         return Err(Problem::new(Code::StreamNotFound, "upstream has not answered yet"));
     };
     let position = Position::of(&app, &id, &headers, &query)?;
-    relay(&app, &id, &answer, position).await
+    match query.has("snapshot") {
+        true => relay_snapshot(&app, &id, &answer, position).await,
+        false => relay(&app, &id, &answer, position).await,
+    }
 }
 
 /// How a stream is.
