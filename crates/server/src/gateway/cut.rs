@@ -40,9 +40,29 @@ enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LineEnd {
     Unknown,
-    /// CR alone: no LF need be waited for behind the next one.
+    /// No LF need be waited for behind the next CR.
     Cr,
-    Other,
+    Lf,
+    CrLf,
+}
+
+impl LineEnd {
+    fn of(line: &[u8]) -> LineEnd {
+        match line {
+            [.., b'\r', b'\n'] => LineEnd::CrLf,
+            [.., b'\r'] => LineEnd::Cr,
+            [.., b'\n'] => LineEnd::Lf,
+            _ => LineEnd::Unknown,
+        }
+    }
+
+    fn as_bytes(self) -> &'static [u8] {
+        match self {
+            LineEnd::Cr => b"\r",
+            LineEnd::Lf | LineEnd::Unknown => b"\n",
+            LineEnd::CrLf => b"\r\n",
+        }
+    }
 }
 
 /// An event is larger than events may be.
@@ -92,20 +112,23 @@ impl Cutter {
     /// The event that the answer's end completes: some servers leave the last line's or block's end out. Only for an
     /// answer whose body ended in order.
     pub(super) fn finish(&mut self) -> Option<Message> {
-        let rest = self.rest.split().freeze();
+        let mut rest = self.rest.split();
         self.searched = 0;
-        match &mut self.kind {
-            Kind::Lines => line_message(&rest),
-            Kind::Sse { block, .. } => {
-                block.extend_from_slice(&rest);
-                if block.is_empty() {
-                    return None;
-                }
-                if !ends_line(block) {
-                    block.push(b'\n');
-                }
-                self.take_line(b"\n")
+        let Kind::Sse { line_end, .. } = &self.kind else { return line_message(&rest) };
+        if !rest.is_empty() {
+            if !ends_line(&rest) {
+                rest.extend_from_slice(line_end.as_bytes());
             }
+            if let Some(message) = self.take_line(&rest) {
+                return Some(message);
+            }
+        }
+        match &self.kind {
+            // With the line's own end: another one behind a CR could be taken for a part of it.
+            Kind::Sse { block, line_end, .. } if !block.is_empty() => {
+                self.take_line(line_end.as_bytes())
+            }
+            _ => None,
         }
     }
 
@@ -162,7 +185,7 @@ impl Cutter {
             true => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line),
             false => line,
         };
-        *line_end = if line.ends_with(b"\r") { LineEnd::Cr } else { LineEnd::Other };
+        *line_end = LineEnd::of(line);
         if !is_blank(line) {
             block.extend_from_slice(line);
             return None;
