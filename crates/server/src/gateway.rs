@@ -17,6 +17,7 @@ mod route;
 mod running;
 mod snapshot;
 mod stream;
+mod tally;
 mod upstream;
 mod view;
 

@@ -11,12 +11,14 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
 use longwave_core::{IdempotencyKey, Seq, StartAt, TypeFilter};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::dialect::asked;
 use super::exchange::{Answered, Exchange};
 use super::key::Principal;
 use super::running::Entered;
 use super::stream::{AnswerHead, Heads, RequestHead, StreamCursor, StreamId, answer_of};
+use super::tally::Tally;
 use super::upstream::{Ask, Wants, request_headers, url};
 use super::view::{Position, last_event_id, relay};
 use super::{Disconnect, Route};
@@ -33,6 +35,7 @@ pub(crate) async fn handle(app: &App, request: Request) -> Option<Result<Respons
 }
 
 async fn proxy(app: &App, route: Arc<Route>, request: Request) -> Result<Response, Problem> {
+    let arrived = Instant::now();
     let (parts, body) = request.into_parts();
     let rest = route.options.rest_of(parts.uri.path()).unwrap_or_default().to_owned();
     if !route.options.allows(&parts.method, &rest) {
@@ -45,7 +48,7 @@ async fn proxy(app: &App, route: Arc<Route>, request: Request) -> Result<Respons
         return Ok(response);
     }
     let body = read_body(app, &parts, body).await?;
-    let call = Call::new(app, route, &parts, &rest, body.bytes())?;
+    let call = Call::new(app, route, &parts, &rest, body.bytes(), arrived)?;
     match (&call.key, body) {
         (Some(key), RequestBody::Whole(bytes)) => {
             call.join_or_ask(key, &parts.headers, bytes).await
@@ -131,6 +134,7 @@ struct Call {
     headers: HeaderMap,
     wants: Wants,
     disconnect: Disconnect,
+    arrived: Instant,
 }
 
 impl Call {
@@ -140,6 +144,7 @@ impl Call {
         parts: &Parts,
         rest: &str,
         body: &[u8],
+        arrived: Instant,
     ) -> Result<Call, Problem> {
         let key = match parts.method == Method::POST {
             true => idempotency_key(&parts.headers)?,
@@ -171,6 +176,7 @@ impl Call {
             headers: request_headers(&route.options, &parts.headers, wants),
             wants,
             disconnect: disconnect(&parts.headers)?.unwrap_or(route.options.disconnect),
+            arrived,
             route,
         })
     }
@@ -224,6 +230,7 @@ impl Call {
         };
         let position = Position::of(&self.app, id, client, &Query::default())?;
         let mut response = relay(&self.app, id, &answer, position).await?;
+        self.app.metrics().gateway().joined();
         response.headers_mut().insert(LONGWAVE_DUPLICATE, HeaderValue::from_static("true"));
         Ok(Some(response))
     }
@@ -249,9 +256,10 @@ impl Call {
             disconnect: self.disconnect,
             running: Arc::clone(&entered.running),
         };
+        let tally = Tally::new(self.app.clone(), &self.route.options.prefix, self.arrived);
         let (reply, answered) = oneshot::channel();
         // Of its own, so that nothing is left half-done where the client goes.
-        tokio::spawn(supervise(self.app.clone(), entered, exchange.run(ask, reply)));
+        tokio::spawn(supervise(self.app.clone(), entered, exchange.run(ask, tally, reply)));
         match answered.await {
             Ok(Ok(Answered::Untouched(response))) => Ok(Some(response)),
             Ok(Ok(Answered::Recorded(answer))) => {

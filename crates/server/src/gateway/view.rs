@@ -145,6 +145,9 @@ async fn view(
     let past = info
         .filter(|info| recorded == Recorded::Compacted && info.last > after)
         .map(|info| Past { id: id.clone(), dialect, after, through: info.last });
+    if position != Position::First {
+        app.metrics().gateway().resumed();
+    }
     let live_after = past.as_ref().map_or(after, |past| past.through);
     let subscribe = Subscribe {
         selectors: id.selectors(),

@@ -1,10 +1,10 @@
 //! Which handler answers what: [`router`].
 
-use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, any, get, post};
+use axum::{Extension, Router};
 use http::{Method, Uri};
 
 use super::{App, Code, Problem, TopicPath, openapi, origin, probes, publish, read, topics};
@@ -71,10 +71,17 @@ async fn no_topic(TopicPath(topic): TopicPath) -> Problem {
 }
 
 /// What has no route here may have one through the gateway.
-async fn proxied(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+async fn proxied(State(app): State<App>, request: Request) -> Response {
     let uri = request.uri().clone();
-    gateway::handle(&app, request).await.unwrap_or_else(|| Err(not_found(&uri)))
+    match gateway::handle(&app, request).await {
+        Some(answer) => (Extension(Proxied), answer).into_response(),
+        None => not_found(&uri).into_response(),
+    }
 }
+
+/// Marks the answer to a request that a route of the gateway was for.
+#[derive(Clone, Copy)]
+struct Proxied;
 
 fn not_found(uri: &Uri) -> Problem {
     Problem::new(
@@ -96,7 +103,11 @@ async fn count(State(app): State<App>, request: Request, next: Next) -> Response
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let route = match &route {
+        Some(path) => path.as_str(),
+        None if response.extensions().get::<Proxied>().is_some() => "gateway",
+        None => "none",
+    };
     app.metrics().request(&method, route, response.status());
     response
 }

@@ -2,6 +2,8 @@
 //! share is here; start with [`Station`].
 
 mod framing;
+mod metrics;
+mod snapshot;
 
 use longwave::gateway::RouteOptions;
 use longwave::http::HttpOptions;
