@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
-use longwave_core::{Append, EndReason, Expected, NewMessage};
+use longwave_core::{Append, Config, EndReason, Expected, NewMessage};
 use longwave_sse::{DEFAULT_EVENT_TYPE, Decoded, Decoder};
 use longwave_store::{Log as _, MemoryLog, MemoryOptions};
 use serde_json::Value;
@@ -264,4 +264,29 @@ async fn a_snapshot_of_a_stream_that_is_over_behind_its_last_event_is_nothing() 
     let response = kit.snapshot(Position::After(kit.seq_of(&all[0]))).await;
     assert_eq!(response.status(), StatusCode::NO_CONTENT);
     assert_eq!(response.headers()["longwave-end"], "done");
+}
+
+#[tokio::test]
+async fn a_snapshot_of_a_stream_that_broke_off_breaks_off_where_nothing_tells_it() {
+    let kit = Kit::start(Dialect::Sse).await;
+    kit.record(&[message(Dialect::Sse, true, None, "1").unwrap()]).await;
+    kit.append(Vec::new(), Some(EndReason::Truncated)).await;
+    let snapshot = kit.snapshot(Position::First).await;
+    assert!(axum::body::to_bytes(snapshot.into_body(), usize::MAX).await.is_err());
+}
+
+#[tokio::test]
+async fn a_snapshot_without_events_that_are_lost_is_broken_off() {
+    let kit = Kit::start(Dialect::Ollama).await;
+    let line = |text: &str| {
+        let data = format!("{{\"model\":\"m\",\"response\":\"{text}\",\"done\":false}}");
+        message(Dialect::Ollama, false, None, &data).unwrap()
+    };
+    kit.record(&["a", "b", "c", "d"].map(line)).await;
+    let snapshot = kit.snapshot(Position::First).await;
+    let keep_two = Config { max_events: Some(2), ..Config::default() };
+    kit.log.configure(kit.id.topic(), keep_two).await.unwrap();
+    kit.record(&[line("e")]).await;
+    kit.end().await;
+    assert!(axum::body::to_bytes(snapshot.into_body(), usize::MAX).await.is_err());
 }
