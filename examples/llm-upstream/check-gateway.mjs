@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { assert, folder, Program, startServer, until } from '../harness/check.mjs'
+import { commands, starts } from '../harness/readme.mjs'
 import { Client, DIALECTS } from './client.mjs'
 
 const ID_LINES = /^id: [\w-]{22}:\d+\n/gm
@@ -149,17 +150,4 @@ function withoutOurs(bytes) {
 
 function sha256(bytes) {
   return createHash('sha256').update(bytes, 'latin1').digest('hex')
-}
-
-/** The blocks of shell commands in a section of the README. */
-function commands(heading) {
-  const section = readFileSync('README.md', 'utf8').split(/^(?=## )/m).find((section) => section.startsWith(`${heading}\n`))
-  return [...section.matchAll(/^```sh\n([^]*?)^```$/gm)].map(([, block]) => block)
-}
-
-/** Starts the program of a command, with more flags, and returns the address that its line names. */
-async function starts(command, flags, line) {
-  const [name, ...given] = command.trim().split(' ')
-  const [, address] = await new Program(name, [...given, ...flags]).line(line)
-  return address
 }
