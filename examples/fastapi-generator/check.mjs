@@ -62,7 +62,7 @@ async function resumesBehindTheGateway(app, url) {
   const whole = WORDS.map((word, index) => ({ number: index + 1, word }))
 
   // An `EventSource` whose network breaks twice: it comes back to its own URL, goes on there, and stops at the end.
-  const question = 'Why%3F&seconds_per_word=0.1'
+  const question = 'Why%3F&seconds_per_word=0.25'
   const source = await openEventSource(await openBrowser(), `${gateway.url}/answer?question=${question}`, 'word')
   for (const words of [3, 9]) {
     await source.hears(words)

@@ -42,6 +42,14 @@ export async function openPage(context, url, query = {}) {
   return page
 }
 
+/** Takes the network away until a page has noticed it: the browser alone keeps the connections that it has to `server`. */
+export async function goOffline(context, server) {
+  const noticed = context.waitForEvent('requestfailed', (request) => request.failure().errorText === 'net::ERR_INTERNET_DISCONNECTED')
+  await context.setOffline(true)
+  server.cut()
+  await noticed
+}
+
 /**
  * A plain `EventSource` in a page of the same origin, and nothing else. `heard` tells the data of its events of a `type`, its
  * `readyState`, and how often it was opened.
