@@ -139,6 +139,13 @@ impl Channels {
         matched.iter().filter_map(|id| self.channels.get(id)).map(|c| c.subscribers).sum()
     }
 
+    /// How many subscribers there are of exactly these selectors.
+    #[must_use]
+    pub fn followers(&self, selectors: &Arc<SelectorSet>) -> usize {
+        let channel = self.index.channel(selectors).and_then(|id| self.channels.get(&id));
+        channel.map_or(0, |channel| channel.subscribers)
+    }
+
     /// Takes in what was committed next, and says which channels got something, each once.
     ///
     /// Events up to [`Channels::through`] are left out: they were dispatched, or lay in the log before there were

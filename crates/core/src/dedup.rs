@@ -168,7 +168,12 @@ impl Hasher {
             DataFormat::Binary => b"b",
         };
         let event_type = message.event_type.as_ref().map_or("", |t| t.as_str());
-        self.field(format).field(event_type.as_bytes()).field(&message.data)
+        let hasher = self.field(format).field(event_type.as_bytes()).field(&message.data);
+        match &message.source {
+            None => hasher,
+            // Marked, lest it be taken for the next message's format or the end.
+            Some(source) => hasher.field(b"s").field(source),
+        }
     }
 
     /// With its length in front, lest two fields run into one.
@@ -257,6 +262,11 @@ mod tests {
             event_type: event_type.map(|t| crate::EventType::new(t).unwrap()),
             format,
             data: data.to_owned().into(),
+            source: None,
+        };
+        let with_source = |source: &'static str| Message {
+            source: Some(source.into()),
+            ..message(None, DataFormat::Text, "ab")
         };
         let plain = Fingerprint::of_message(&message(None, DataFormat::Text, "ab"));
         assert_eq!(plain, Fingerprint(0x6957_c432_5121_3f51), "{plain:x?}");
@@ -264,6 +274,8 @@ mod tests {
             message(Some("a"), DataFormat::Text, "b"),
             message(None, DataFormat::Json, "ab"),
             message(None, DataFormat::Text, "ab "),
+            with_source(""),
+            with_source("data:ab\n\n"),
         ] {
             assert_ne!(Fingerprint::of_message(&other), plain, "{other:?}");
         }

@@ -42,6 +42,17 @@ pub struct Message {
     pub format: DataFormat,
     /// The publisher's bytes, unchanged. UTF-8 where `format` is not binary.
     pub data: Bytes,
+    /// The block or line that the event came in as, where that is not what the canonical encoding of type and data
+    /// would be. Only the gateway sets it, and only native viewers get it: readers of topics never see it.
+    pub source: Option<Bytes>,
+}
+
+impl Message {
+    /// How many bytes it says, type and keys aside: what budgets count.
+    #[must_use]
+    pub fn content_bytes(&self) -> usize {
+        self.data.len() + self.source.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 /// How a message's bytes are to be read.

@@ -113,7 +113,8 @@ impl Tail {
 pub(crate) fn event_bytes(event: &Event) -> usize {
     let said = match &event.payload {
         Payload::Message(message) => {
-            message.data.len() + message.event_type.as_ref().map_or(0, |name| name.as_str().len())
+            message.content_bytes()
+                + message.event_type.as_ref().map_or(0, |name| name.as_str().len())
         }
         Payload::End(_) => 0,
     };

@@ -28,6 +28,7 @@ fn message(event_type: Option<EventType>) -> Payload {
         event_type,
         format: DataFormat::Text,
         data: Bytes::from_static(b"0123456789"),
+        source: None,
     })
 }
 

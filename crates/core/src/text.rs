@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// What `event:` says on the wire and `addEventListener` listens for.
 ///
 /// 1 to [`EventType::BYTES_MAX`] bytes of UTF-8 without control characters, and not of the `longwave.` prefix, under
-/// which the server sends its own events (gap, end).
+/// which the server sends its own events (gap, end) and records its own ([`EventType::control`]).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EventType(Arc<str>);
 
@@ -26,6 +26,33 @@ impl EventType {
             return Err(TextError::Reserved);
         }
         Ok(EventType(text.into()))
+    }
+
+    /// Checks a type of the server's own, which starts with [`EventType::RESERVED_PREFIX`].
+    ///
+    /// # Errors
+    /// A [`TextError`] that names the rule which the text breaks.
+    pub fn control(text: &str) -> Result<EventType, TextError> {
+        check(text, Self::BYTES_MAX)?;
+        if !text.starts_with(Self::RESERVED_PREFIX) {
+            return Err(TextError::NotReserved);
+        }
+        Ok(EventType(text.into()))
+    }
+
+    /// Checks a text that a log holds, which may be a publisher's or the server's own.
+    ///
+    /// # Errors
+    /// A [`TextError`] that names the rule which the text breaks.
+    pub fn recorded(text: &str) -> Result<EventType, TextError> {
+        check(text, Self::BYTES_MAX)?;
+        Ok(EventType(text.into()))
+    }
+
+    /// Whether it is one of the server's own.
+    #[must_use]
+    pub fn is_control(&self) -> bool {
+        self.0.starts_with(Self::RESERVED_PREFIX)
     }
 
     /// The text.
@@ -94,6 +121,9 @@ pub enum TextError {
     /// It starts with the prefix of the server's own event types.
     #[error("the prefix \"longwave.\" is kept for events that the server itself sends")]
     Reserved,
+    /// It lacks the prefix of the server's own event types.
+    #[error("an event of the server's own has a type with the prefix \"longwave.\"")]
+    NotReserved,
 }
 
 fn check(text: &str, bytes_max: usize) -> Result<(), TextError> {
@@ -125,6 +155,20 @@ mod tests {
             Err(TextError::TooLong { bytes: 256, bytes_max: 255 })
         );
         assert!(EventType::new(&"x".repeat(255)).is_ok());
+    }
+
+    #[test]
+    fn a_control_type_is_the_servers_and_keeps_to_the_other_rules() {
+        let stream = EventType::control("longwave.stream").unwrap();
+        assert!(stream.is_control());
+        assert_eq!(EventType::recorded("longwave.stream"), Ok(stream));
+        assert_eq!(EventType::control("price"), Err(TextError::NotReserved));
+        assert_eq!(EventType::control(""), Err(TextError::Empty));
+        assert_eq!(EventType::control("longwave.\n"), Err(TextError::Control));
+        let price = EventType::new("price").unwrap();
+        assert!(!price.is_control());
+        assert_eq!(EventType::recorded("price"), Ok(price));
+        assert_eq!(EventType::recorded("a\n"), Err(TextError::Control));
     }
 
     #[test]

@@ -158,6 +158,12 @@ impl Board {
         self.read().channels.subscribers(topic)
     }
 
+    /// How many subscribers there are of exactly these selectors.
+    #[must_use]
+    pub fn followers(&self, selectors: &Arc<SelectorSet>) -> usize {
+        self.read().channels.followers(selectors)
+    }
+
     /// How many subscribers there are by this transport.
     #[must_use]
     pub fn subscribers_by(&self, kind: SubscriberKind) -> usize {

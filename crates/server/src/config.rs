@@ -1,19 +1,22 @@
 //! Settings of `longwave serve`: from flags, the environment and a TOML file, all declared in `table.rs`.
 //!
 //! What wins, first to last: a flag, an environment variable, the file, the default. Every value knows where it came
-//! from, so that an error names that place. Start with [`Settings`], and with `table.rs` to add a setting.
+//! from, so that an error names that place. The gateway's routes have keys of their own, declared in `route.rs`. Start
+//! with [`Settings`], and with `table.rs` to add a setting.
 
 mod error;
 mod file;
 mod reference;
 mod resolve;
+mod route;
 mod table;
 mod value;
 
 pub(crate) use reference::{effective, markdown};
 pub(crate) use resolve::Sources;
+pub(crate) use route::Route;
 pub(crate) use table::{LogFormat, LogKind, Settings, TABLE};
-pub(crate) use value::{Shape, Threads, parse_duration};
+pub(crate) use value::{Form, Shape, Threads, millis, parse_duration};
 
 /// One row of the table: all there is to know of a setting but its type, which the field of [`Settings`] has.
 #[derive(Debug)]
@@ -30,6 +33,17 @@ pub(crate) struct Setting {
     /// What its values look like, for people.
     pub(crate) kind: &'static str,
     pub(crate) shape: Shape,
+    /// How the file writes it.
+    pub(crate) form: Form,
+}
+
+/// A setting's value, or that of a route's key, as it is told to people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) value: String,
+    /// Where the value came from.
+    pub(crate) origin: String,
 }
 
 impl Setting {
@@ -46,6 +60,9 @@ impl Setting {
 
 /// What the names of all environment variables start with.
 const ENV_PREFIX: &str = "LONGWAVE_";
+
+/// What the paths of all keys of a route start with.
+const ROUTES: &str = "gateway.routes.";
 
 /// A section of the file as a heading.
 pub(crate) fn capitalised(word: &str) -> String {

@@ -1,11 +1,148 @@
 //! The gateway: put before an endpoint that streams, it makes each answer a recorded, resumable, shareable stream.
 //!
-//! Which requests it answers, and how, is said by [`RouteOptions`]; what an upstream's events mean, by [`Dialect`].
+//! Which requests it answers, and how, is said by [`RouteOptions`]; what an upstream's events mean, by [`Dialect`]. A
+//! request goes through `proxy.rs` and `exchange.rs` to upstream; its answer through `cut.rs` and `recorder.rs` into the
+//! log, as the topic `streams/<id>`; and from there, through `view.rs`, to whoever reads it.
 
+mod cut;
 mod dialect;
+mod exchange;
+mod key;
+pub(crate) mod manage;
+mod proxy;
+mod recorder;
+mod recover;
+mod replay;
 mod route;
+mod running;
+mod stream;
+mod upstream;
+mod view;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use longwave_core::{Budget, Config, DataFormat, Event, EventType, FeedItem, Message, NewMessage};
 
 pub use self::dialect::{Dialect, ParseDialectError};
+pub use self::key::Secret;
+pub(crate) use self::manage::{cancel, list, read};
+pub(crate) use self::proxy::handle;
 pub use self::route::{
     AllowRule, Background, Disconnect, GatewayOptions, RouteError, RouteOptions, Viewers,
 };
+use self::running::{Entered, Running, Stop, Streams};
+pub(crate) use self::stream::HEAD_TYPES;
+use self::stream::StreamId;
+use self::upstream::Upstream;
+use crate::http::App;
+
+/// The gateway's routes, and what runs through them.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    routes: Vec<Arc<Route>>,
+    secret: Secret,
+    streams: Arc<Streams>,
+}
+
+/// A route and the connections to its upstream.
+#[derive(Debug)]
+struct Route {
+    options: RouteOptions,
+    upstream: Upstream,
+}
+
+impl Gateway {
+    /// # Errors
+    /// Where the system gives no randomness, or TLS can't be set up.
+    pub(crate) fn new(options: &GatewayOptions) -> io::Result<Gateway> {
+        let mut routes = options
+            .routes
+            .iter()
+            .map(|options| {
+                let upstream = Upstream::new(options).map_err(io::Error::other)?;
+                Ok(Arc::new(Route { options: options.clone(), upstream }))
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        // The first that fits is then the one that fits best.
+        routes.sort_by_key(|route| std::cmp::Reverse(route.options.prefix.len()));
+        let secret = options.secret.clone().map_or_else(Secret::random, Ok)?;
+        Ok(Gateway { routes, secret, streams: Arc::new(Streams::new()) })
+    }
+
+    /// Ends what a process before this one left unfinished, in the background.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub(crate) fn start(app: &App) {
+        tokio::spawn(recover::recover(app.clone()));
+    }
+
+    /// Waits until no stream runs.
+    pub(crate) async fn idle(&self) {
+        self.streams.none().await;
+    }
+
+    /// Ends all streams that run, as those of a server that goes down, and waits until the log has that.
+    pub(crate) async fn stop(&self) {
+        self.streams.stop_all(Stop::Shutdown);
+        if tokio::time::timeout(STOP_LIMIT, self.streams.none()).await.is_err() {
+            tracing::warn!(
+                open = self.streams.count(),
+                "streams of the gateway could not be ended"
+            );
+        }
+    }
+
+    fn route(&self, path: &str) -> Option<&Arc<Route>> {
+        self.routes.iter().find(|route| route.options.rest_of(path).is_some())
+    }
+
+    fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    fn enter(&self, id: &StreamId) -> Option<Entered> {
+        self.streams.enter(id)
+    }
+
+    fn running(&self, id: &StreamId) -> Option<Arc<Running>> {
+        self.streams.get(id)
+    }
+}
+
+/// Sets how long a stream is kept, where its route says.
+async fn set_retention(app: &App, id: &StreamId, options: &RouteOptions) {
+    let Some(ttl_ms) = options.retention_ms else { return };
+    let config = Config { ttl_ms: Some(ttl_ms), ..Config::default() };
+    if let Err(error) = app.log().configure(id.topic(), config).await {
+        tracing::warn!(stream = %id, %error, "it could not be set how long a stream is kept");
+    }
+}
+
+/// An event of the gateway's own in upstream's dialect, as a message.
+fn closing_message(closing: &dialect::Closing) -> NewMessage {
+    let message = Message {
+        event_type: closing.event_type.and_then(|text| EventType::new(text).ok()),
+        format: DataFormat::Json,
+        data: closing.data.clone().into(),
+        source: None,
+    };
+    NewMessage { message, key: None }
+}
+
+fn event_of(item: &FeedItem) -> Option<&Event> {
+    match item {
+        FeedItem::Event(event) => Some(event),
+        FeedItem::Gap(_) => None,
+    }
+}
+
+/// Names the stream that an answer is, as the path at which it is read.
+const STREAM_HEADER: HeaderName = HeaderName::from_static("longwave-stream");
+/// How much of a stream is read at once where only its beginning is looked for.
+const HEAD_BUDGET: Budget = Budget { events_max: 16, bytes_max: 64 * 1024 };
+/// How long the log may take to take the ends of all streams.
+const STOP_LIMIT: Duration = Duration::from_secs(5);

@@ -111,6 +111,12 @@ impl Hub {
         self.board.subscribers(topic)
     }
 
+    /// How many subscribers there are of exactly these selectors.
+    #[must_use]
+    pub fn followers(&self, selectors: &Arc<SelectorSet>) -> usize {
+        self.board.followers(selectors)
+    }
+
     /// How many subscribers there are by this transport.
     #[must_use]
     pub fn subscribers_by(&self, kind: SubscriberKind) -> usize {

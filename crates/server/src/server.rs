@@ -163,7 +163,10 @@ impl Server {
         drop(self.listeners);
         let drain = Duration::from_millis(self.app.options().drain_timeout_ms);
         let all_closed = self.connections.acquire_many(self.connections_max);
-        if tokio::time::timeout(drain, all_closed).await.is_err() {
+        let all_done = async { tokio::join!(all_closed, self.app.gateway().idle()) };
+        let all_done = tokio::time::timeout(drain, all_done).await;
+        self.app.gateway().stop().await;
+        if all_done.is_err() {
             let open = self.connections_max as usize - self.connections.available_permits();
             tracing::warn!(open, "cutting off connections that outlasted the drain timeout");
         }

@@ -51,7 +51,9 @@ pub(crate) async fn events(State(app): State<App>, request: Request) -> Result<R
     read(app, parts, Scope::Query).await
 }
 
+pub(crate) use self::framing::{NativeFraming, NativeKind, canonical};
 pub(crate) use self::html::index;
+pub(crate) use self::live::{OnBrokenEnd, native_body};
 pub(crate) use self::parking::Parking;
 
 /// Where a read says which topics it means.

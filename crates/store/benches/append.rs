@@ -168,7 +168,7 @@ async fn drain(mut feed: CommitFeed) {
 
 fn append(topic: u32, data: &[u8]) -> Append {
     let data = data.to_vec().into();
-    let message = Message { event_type: None, format: DataFormat::Text, data };
+    let message = Message { event_type: None, format: DataFormat::Text, data, source: None };
     let topic = format!("topic/{topic}").parse();
     Append {
         topic: topic.unwrap_or_else(|error| panic!("{error}")),

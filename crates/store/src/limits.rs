@@ -13,13 +13,11 @@ pub(crate) fn append_bytes(append: &Append) -> u64 {
     let mut publish_key = append.key.as_ref().map(IdempotencyKey::as_str);
     let mut bytes = 0;
     for new in &append.messages {
-        let event_type = new.message.event_type.as_ref().map_or("", |t| t.as_str());
         let key = new.key.as_ref().map_or("", IdempotencyKey::as_str);
-        let data_len = new.message.data.len();
-        bytes += encoded_len(topic, event_type, key, publish_key.take(), data_len);
+        bytes += encoded_len(topic, Some(&new.message), key, publish_key.take());
     }
     if append.end.is_some() {
-        bytes += encoded_len(topic, "", "", publish_key, 0);
+        bytes += encoded_len(topic, None, "", publish_key);
     }
     bytes
 }
@@ -30,13 +28,11 @@ pub(crate) fn event_bytes(
     key: Option<&IdempotencyKey>,
     publish_key: Option<&IdempotencyKey>,
 ) -> u64 {
-    let (event_type, data_len) = match &event.payload {
-        Payload::Message(message) => {
-            (message.event_type.as_ref().map_or("", |t| t.as_str()), message.data.len())
-        }
-        Payload::End(_) => ("", 0),
+    let message = match &event.payload {
+        Payload::Message(message) => Some(message),
+        Payload::End(_) => None,
     };
     let key = key.map_or("", IdempotencyKey::as_str);
     let publish_key = publish_key.map(IdempotencyKey::as_str);
-    encoded_len(event.topic.as_str(), event_type, key, publish_key, data_len)
+    encoded_len(event.topic.as_str(), message, key, publish_key)
 }

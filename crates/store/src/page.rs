@@ -43,7 +43,7 @@ impl PageBuilder {
     /// # Errors
     /// The position of the last event in the page, where this one does not fit.
     pub(crate) fn push(&mut self, event: Arc<Event>) -> Result<(), Seq> {
-        let bytes = data_len(&event);
+        let bytes = content_bytes(&event);
         if let Some(last) = self.events.last()
             && (self.events.len() >= self.events_max || bytes > self.bytes_left)
         {
@@ -74,9 +74,9 @@ impl TopicsPage {
     }
 }
 
-pub(crate) fn data_len(event: &Event) -> usize {
+fn content_bytes(event: &Event) -> usize {
     match &event.payload {
-        Payload::Message(message) => message.data.len(),
+        Payload::Message(message) => message.content_bytes(),
         Payload::End(_) => 0,
     }
 }

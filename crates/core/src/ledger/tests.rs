@@ -15,8 +15,12 @@ fn key(text: &str) -> IdempotencyKey {
 }
 
 fn message(data: &str) -> NewMessage {
-    let message =
-        Message { event_type: None, format: crate::DataFormat::Text, data: data.to_owned().into() };
+    let message = Message {
+        event_type: None,
+        format: crate::DataFormat::Text,
+        data: data.to_owned().into(),
+        source: None,
+    };
     NewMessage { message, key: None }
 }
 

@@ -76,6 +76,7 @@ fn help(setting: &Setting) -> String {
 fn value_name(setting: &Setting) -> String {
     let word = match setting.kind {
         "addresses" => "ADDR",
+        "prefix=upstream" => "PREFIX=URL",
         "path" if setting.name == "data" => "DIR",
         "path" => "FILE",
         kind if kind.starts_with("duration") => "DURATION",

@@ -1,15 +1,15 @@
 //! `longwave serve`: opens the log, starts the server, and takes it down in order.
 //!
-//! How the log comes from another process, or goes to one, is in `takeover.rs`.
+//! How the log comes from another process, or goes to one, is in `takeover.rs`; what the start has to do with the
+//! gateway's routes, in `gateway.rs`.
 
+mod gateway;
 mod takeover;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use longwave::gateway::GatewayOptions;
 use longwave::http::HttpOptions;
 use longwave::{Listeners, Server, reachable};
 use longwave_core::LogRetention;
@@ -22,7 +22,7 @@ use super::failure::Failure;
 use super::flags::SettingFlags;
 use super::open_files::raise_open_files;
 use super::output::print;
-use crate::config::{LogFormat, LogKind, Settings, Sources, Threads};
+use crate::config::{LogFormat, LogKind, Settings, Sources, Threads, millis};
 
 pub(crate) fn run(flags: SettingFlags) -> Result<(), Failure> {
     let sources = Sources::of_process(flags.words);
@@ -30,11 +30,13 @@ pub(crate) fn run(flags: SettingFlags) -> Result<(), Failure> {
         Failure::usage(errors).hint("`longwave serve --help` lists all settings")
     })?;
     refuse_strangers(&settings)?;
+    gateway::refuse_loops(&settings)?;
     start_tracing(&settings)?;
     raise_open_files();
     for (given, meant) in sources.misspelled_env() {
         tracing::warn!("{given} is no setting and has no effect; {meant} is one");
     }
+    gateway::warn_of_clear_text(&settings);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(settings))
 }
@@ -131,7 +133,7 @@ async fn start(settings: &Settings) -> Result<(Server, Option<Arc<SegmentLog>>),
         let listeners = Listeners::bind(listen, Vec::new()).map_err(failed)?;
         let options = MemoryOptions { retention, ..MemoryOptions::default() };
         let (log, commits) = MemoryLog::open(options).context("the log can't be opened")?;
-        return Ok((Server::start_on(listeners, http_options(settings), log, commits)?, None));
+        return Ok((Server::start_on(listeners, http_options(settings)?, log, commits)?, None));
     };
     let mut options = SegmentOptions::new(&settings.data.value);
     options.retention = retention;
@@ -141,22 +143,24 @@ async fn start(settings: &Settings) -> Result<(Server, Option<Arc<SegmentLog>>),
         true => Claim::make(options.clone()).await.map_err(takeover_failure)?,
         false => None,
     };
-    let (listeners, claimed, opened) = match claim {
+    let (http, listeners, claimed, opened) = match claim {
         Some((claim, inherited)) => {
-            // Before the log: what can't be bound must not cost anybody a moment.
+            // Before the log: what can't be had or bound must not cost anybody a moment.
+            let http = http_options(settings)?;
             let listeners = Listeners::bind(listen, inherited).map_err(failed)?;
             let (claimed, opened) = claim.open().await.map_err(takeover_failure)?;
-            (listeners, Some(claimed), opened)
+            (http, listeners, Some(claimed), opened)
         }
         None => {
             // After the log: who waits in a listener's queue shall not wait for a log that can't be opened.
             let opened = tokio::task::spawn_blocking(move || SegmentLog::open(options)).await?;
             let (log, commits) = opened.map_err(|error| open_failure(settings, error))?;
-            match Listeners::bind(listen, Vec::new()) {
-                Ok(listeners) => (listeners, None, Ok((log, commits))),
-                Err(error) => {
+            let bind = |http| Ok((http, Listeners::bind(listen, Vec::new()).map_err(failed)?));
+            match http_options(settings).and_then(bind) {
+                Ok((http, listeners)) => (http, listeners, None, Ok((log, commits))),
+                Err(failure) => {
                     log.close().await;
-                    return Err(failed(error));
+                    return Err(failure);
                 }
             }
         }
@@ -165,7 +169,7 @@ async fn start(settings: &Settings) -> Result<(Server, Option<Arc<SegmentLog>>),
     if let Some(claimed) = claimed {
         claimed.serve().await;
     }
-    let server = Server::start_on(listeners, http_options(settings), log.clone(), commits)?;
+    let server = Server::start_on(listeners, http, log.clone(), commits)?;
     Ok((server, Some(log)))
 }
 
@@ -201,8 +205,10 @@ fn open_failure(settings: &Settings, error: OpenError) -> Failure {
     )
 }
 
-fn http_options(settings: &Settings) -> HttpOptions {
-    HttpOptions {
+/// # Errors
+/// As [`gateway::options`].
+fn http_options(settings: &Settings) -> Result<HttpOptions, Failure> {
+    Ok(HttpOptions {
         heartbeat_ms: millis(settings.heartbeat.value),
         retry_ms: millis(settings.retry.value),
         retry_jitter_ms: millis(settings.retry_jitter.value),
@@ -229,8 +235,8 @@ fn http_options(settings: &Settings) -> HttpOptions {
         drain_spread_ms: millis(settings.drain_spread.value),
         origins: settings.origins.value.clone(),
         hosts: settings.hosts.value.clone(),
-        gateway: GatewayOptions::default(),
-    }
+        gateway: gateway::options(settings)?,
+    })
 }
 
 /// There is no authentication yet, so whoever reaches the server may do everything.
@@ -298,6 +304,7 @@ fn banner(settings: &Settings, addrs: &[SocketAddr]) -> String {
         LogKind::Memory => "keeping events in memory only, until exit\n".to_owned(),
     });
     let base = addrs.first().map(|addr| format!("http://{}", reachable(*addr))).unwrap_or_default();
+    text.push_str(&gateway::banner(settings, &base));
     text.push_str(&format!(
         "\nTry it, each in a terminal of its own:\n  \
          curl -N -H 'Accept: text/event-stream' {base}/topics/news\n  \
@@ -326,10 +333,6 @@ impl Signals {
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn to_usize(number: u64) -> usize {

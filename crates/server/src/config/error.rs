@@ -26,6 +26,17 @@ pub(crate) enum SettingError {
     /// A key of the file holds a table where a value belongs, or the other way round.
     #[error("{place}: {path:?} {problem}")]
     Shape { place: String, path: String, problem: &'static str },
+    /// A route lacks what each must have.
+    #[error("{place}: the route has no {key:?}")]
+    Missing { place: String, key: &'static str },
+    /// Two routes are for the same paths.
+    #[error("{origin}: there is a route for {prefix:?} already, from {other}")]
+    Duplicate { origin: Origin, prefix: String, other: Origin },
+    /// A header's value is to come from the environment and can't. The value itself is never told.
+    #[error(
+        "{origin}: the header {header} takes the environment variable {variable}, which {problem}"
+    )]
+    Variable { origin: Origin, header: String, variable: String, problem: &'static str },
     /// The file is not TOML.
     #[error("{place}: {message}")]
     Syntax { place: String, message: String },

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::error::{SettingError, SettingsError};
 use super::file::File;
+use super::route::{Given, Route, RouteArgs};
 use super::value::{Shape, Value};
 use super::{ENV_PREFIX, Setting, TABLE};
 
@@ -23,7 +24,7 @@ pub(crate) struct Sources {
 #[derive(Clone, Debug)]
 pub(crate) struct Sourced<T> {
     pub(crate) value: T,
-    /// As it was written.
+    /// As it was written, but for secrets.
     pub(crate) text: String,
     pub(crate) origin: Origin,
 }
@@ -33,6 +34,25 @@ impl<T> Sourced<T> {
     pub(super) fn keep<U: From<T>>(self) -> Sourced<U> {
         let Sourced { value, text, origin } = self;
         Sourced { value: value.into(), text, origin }
+    }
+}
+
+impl<T: Value> Sourced<T> {
+    /// Reads a value from its words.
+    ///
+    /// # Errors
+    /// [`SettingError::Value`], with the name of the setting.
+    pub(super) fn read(
+        name: &'static str,
+        bounds: Option<(&str, &str)>,
+        origin: Origin,
+        words: &[String],
+    ) -> Result<Sourced<T>, SettingError> {
+        let text = T::text(words);
+        match parse(bounds, words) {
+            Ok(value) => Ok(Sourced { value, text, origin }),
+            Err(expected) => Err(SettingError::Value { origin, name, given: text, expected }),
+        }
     }
 }
 
@@ -86,10 +106,7 @@ impl<'a> Resolver<'a> {
         if let Some((_, words)) = config.and_then(|setting| resolver.given(setting))
             && let Some(path) = words.first().filter(|path| !path.is_empty())
         {
-            match File::read(path.into()) {
-                Ok(file) => resolver.file = file,
-                Err(errors) => resolver.errors = errors,
-            }
+            (resolver.file, resolver.errors) = File::read(path.into());
         }
         resolver
     }
@@ -98,15 +115,15 @@ impl<'a> Resolver<'a> {
     pub(super) fn value<T: Value>(&mut self, setting: &'static Setting) -> Option<Sourced<T>> {
         let default = || (Origin::Default, vec![setting.default.to_owned()]);
         let (origin, words) = self.given(setting).unwrap_or_else(default);
-        let text = words.join(", ");
-        match parse(setting, &words) {
-            Ok(value) => Some(Sourced { value, text, origin }),
-            Err(expected) => {
-                let name = setting.name;
-                self.errors.push(SettingError::Value { origin, name, given: text, expected });
-                None
-            }
-        }
+        let read = Sourced::read(setting.name, setting.bounds, origin, &words);
+        read.map_err(|error| self.errors.push(error)).ok()
+    }
+
+    /// The gateway's routes: those given outside of the file, and those of the file that none of these stands in for.
+    pub(super) fn routes(&mut self, args: Option<&Sourced<RouteArgs>>) -> Vec<Route> {
+        let outside = args.map(Given::of_args).unwrap_or_default();
+        let inside = Given::of_file(std::mem::take(&mut self.file.routes), &self.file.path);
+        Route::resolve(&outside, &inside, &self.sources.env, &mut self.errors)
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -157,9 +174,9 @@ pub(super) fn nearest<'a, S: AsRef<str> + 'a>(
         .map(|(_, candidate)| candidate.as_ref().to_owned())
 }
 
-fn parse<T: Value>(setting: &Setting, words: &[String]) -> Result<T, String> {
+fn parse<T: Value>(bounds: Option<(&str, &str)>, words: &[String]) -> Result<T, String> {
     let value = T::parse(words)?;
-    if let Some((least, most)) = setting.bounds {
+    if let Some((least, most)) = bounds {
         let bound = |text: &str| T::parse(&[text.to_owned()]);
         if !value.is_within(&bound(least)?, &bound(most)?) {
             return Err(format!("expected {least} to {most}"));
@@ -211,7 +228,7 @@ mod tests {
     fn every_default_is_a_value_within_its_bounds() {
         let settings = Settings::resolve(&Sources::default()).unwrap();
         assert_eq!(settings.heartbeat.value, Duration::from_secs(15));
-        assert!(settings.rows().iter().all(|(_, _, origin)| origin == "default"));
+        assert!(settings.rows().iter().all(|row| row.origin == "default"));
     }
 
     #[test]
@@ -261,10 +278,13 @@ mod tests {
 
     #[test]
     fn a_bad_value_in_the_file_is_told_with_its_line() {
-        let file = file("listen = ['nowhere']\n\n[retention]\nmax_age = 24\nmax_bytes = '1KiB'\n");
+        let file = file(
+            "listen = ['nowhere']\n\n[retention]\nmax_age = 24\nmax_bytes = '1KiB'\nmax = 1\n",
+        );
         let path = file.path().to_str().unwrap();
         let error = Settings::resolve(&sources(&[("config", path)], &[])).unwrap_err();
         expect![[r#"
+            FILE:6: there is no setting "retention.max"; did you mean "retention.max_age"?
             FILE:1: "nowhere" is not a value for listen: expected an IP address and a port, such as 127.0.0.1:4480, 0.0.0.0:4480 or [::]:4480
             FILE:4: "24" is not a value for retention_max_age: expected a duration with its unit, such as 500ms, 15s, 10m or 24h, or off for no limit
             FILE:5: "1KiB" is not a value for retention_max_bytes: expected 1MiB to 1000TiB"#]].assert_eq(&error.to_string().replace(path, "FILE"));

@@ -2,26 +2,32 @@
 //!
 //! A row gives the field of [`Settings`] with its type; flag (`--page-events`) and environment variable
 //! (`LONGWAVE_PAGE_EVENTS`) are spelled after the field. Where the server wants another type than people write, the row
-//! says `as`. What a setting does to the server is in `cli/serve.rs`.
+//! says `as`. What a setting does to the server is in `cli/serve.rs`. The keys of a route of the gateway are not here but
+//! in `route.rs`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use longwave::gateway::Viewers;
 use longwave::http::{HostNames, Origins};
 
-use super::Setting;
 use super::error::SettingsError;
 use super::resolve::{Resolver, Sourced, Sources};
+use super::route::{Route, RouteArgs};
 use super::value::{Bounded, Size, Threads, Value, one};
+use super::{Row, Setting};
 
 macro_rules! settings {
-    ($($field:ident: $type:ty $(as $kept:ty)? = $default:literal
+    (routes of $routes:ident;
+        $($field:ident: $type:ty $(as $kept:ty)? = $default:literal
         $(, in $toml:literal)? $(, from $least:literal to $most:literal)?; $help:literal)+) => {
         /// Every setting of `longwave serve`, with where each came from.
         #[derive(Debug)]
         pub(crate) struct Settings {
             $(pub(crate) $field: Sourced<settings!(@kept $type $(, $kept)?)>,)+
+            /// The gateway's routes, those of the file too.
+            pub(crate) routes: Vec<Route>,
         }
 
         /// Every setting, in the order in which people read them.
@@ -33,6 +39,7 @@ macro_rules! settings {
             help: $help,
             kind: <$type as Value>::KIND,
             shape: <$type as Value>::SHAPE,
+            form: <$type as Value>::FORM,
         },)+];
 
         impl Settings {
@@ -44,16 +51,22 @@ macro_rules! settings {
                 let mut resolver = Resolver::new(sources);
                 let mut rows = TABLE.iter();
                 $(let $field = rows.next().and_then(|row| resolver.value::<$type>(row)).map(Sourced::keep);)+
+                let routes = resolver.routes($routes.as_ref());
                 match ($($field,)+) {
-                    ($(Some($field),)+) if !resolver.has_failed() => Ok(Settings { $($field,)+ }),
+                    ($(Some($field),)+) if !resolver.has_failed() => Ok(Settings { $($field,)+ routes }),
                     _ => Err(resolver.into_error()),
                 }
             }
 
-            /// Every setting with its value as text and where that came from.
-            pub(crate) fn rows(&self) -> Vec<(&'static Setting, String, String)> {
-                let columns = [$((self.$field.text.clone(), self.$field.origin.to_string()),)+];
-                TABLE.iter().zip(columns).map(|(row, (text, origin))| (row, text, origin)).collect()
+            /// Every setting with its value as text and where that came from; then those of each route.
+            pub(crate) fn rows(&self) -> Vec<Row> {
+                let columns = [$((&self.$field.text, &self.$field.origin),)+];
+                let settings = TABLE.iter().zip(columns).map(|(row, (text, origin))| Row {
+                    name: row.name.to_owned(),
+                    value: text.clone(),
+                    origin: origin.to_string(),
+                });
+                settings.chain(self.routes.iter().flat_map(Route::rows)).collect()
             }
         }
     };
@@ -64,6 +77,7 @@ macro_rules! settings {
 }
 
 settings! {
+    routes of gateway;
     listen: Vec<SocketAddr> = "127.0.0.1:4480", in "listen";
         "Address and port to listen on, may be repeated; port 0 takes a free one"
     data: PathBuf = "./longwave-data", in "data";
@@ -128,6 +142,12 @@ settings! {
         "Pages of which sites may use the server: loopback, any, or origins such as https://example.com"
     hosts: HostNames = "bound", in "access.hosts";
         "Names that requests may reach the server by: bound (any, but on loopback only its own), any, or host names"
+    gateway: RouteArgs = "", in "gateway.routes";
+        "Proxy what is below a path to an upstream, and make its streams resumable: /v1=https://api.openai.com/v1"
+    gateway_viewers: Viewers = "open", in "gateway.viewers";
+        "Who may read and cancel a stream: open, whoever knows its id; token, who began it or has a token for it"
+    gateway_request_size: Size = "32MiB", in "gateway.request_size", from "1KiB" to "1GiB";
+        "The largest body of a request that is proxied"
     log_format: LogFormat = "text", in "logging.format";
         "How the server's own messages are written: text or json"
     log_level: String = "info", in "logging.level";

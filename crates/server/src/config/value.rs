@@ -12,6 +12,7 @@ pub(crate) trait Value: Sized {
     /// What its values look like, for people.
     const KIND: &'static str;
     const SHAPE: Shape = Shape::One;
+    const FORM: Form = Form::Words;
 
     /// Reads a value from its words: one, or several where the shape is [`Shape::Many`].
     ///
@@ -21,6 +22,11 @@ pub(crate) trait Value: Sized {
 
     /// Whether the value lies within two others. Only asked of settings that have bounds.
     fn is_within(&self, least: &Self, most: &Self) -> bool;
+
+    /// The words as everybody may see them who sees the server's messages: without what may be a secret.
+    fn text(words: &[String]) -> String {
+        words.join(", ")
+    }
 }
 
 /// How many words a setting takes.
@@ -31,6 +37,19 @@ pub(crate) enum Shape {
     Many,
     /// A flag without a value.
     Switch,
+}
+
+/// How the file writes a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A text, a number, true or false, or a list of these.
+    Words,
+    /// The same, or a table of texts, each of whose pairs is a word: `name=value`.
+    WordsOrPairs,
+    /// Such a table.
+    Pairs,
+    /// A list of tables, each of which is a route with keys of its own.
+    Routes,
 }
 
 /// A limit that can be switched off.
@@ -280,6 +299,11 @@ impl Value for HostNames {
 /// A clause that says what was expected instead.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::parse(&[text.to_owned()])
+}
+
+/// A duration as the server takes it.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The only word of a setting that takes one.

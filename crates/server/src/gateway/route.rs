@@ -4,7 +4,7 @@
 
 use http::{HeaderName, HeaderValue, Method, Uri};
 
-use super::Dialect;
+use super::{Dialect, Secret};
 
 /// The gateway's settings.
 #[derive(Clone, Debug)]
@@ -16,6 +16,9 @@ pub struct GatewayOptions {
     pub viewers: Viewers,
     /// The most bytes of a request's body that the gateway reads before it passes it on.
     pub request_bytes_max: usize,
+    /// What ids of streams and tokens are made with; `None` takes one at random, so that no key and no token is known
+    /// again after a restart.
+    pub secret: Option<Secret>,
 }
 
 impl Default for GatewayOptions {
@@ -24,6 +27,7 @@ impl Default for GatewayOptions {
             routes: Vec::new(),
             viewers: Viewers::Open,
             request_bytes_max: 32 * 1024 * 1024,
+            secret: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use super::budget::Budget;
 use super::origin::Hosts;
 use super::successor::Requests;
 use super::{HttpOptions, Metrics};
+use crate::gateway::Gateway;
 use crate::hub::Hub;
 use crate::transports::Parking;
 
@@ -30,6 +31,7 @@ struct Parts {
     bodies: Budget,
     phase: watch::Sender<Phase>,
     requests: Requests,
+    gateway: Gateway,
     /// Where the server is reached that has the log now.
     successor: OnceLock<SocketAddr>,
 }
@@ -63,7 +65,7 @@ impl App {
     ) -> io::Result<App> {
         let hub = Hub::start(log, commits, TailLimits::default());
         let metrics = Arc::new(Metrics::new());
-        Ok(App {
+        let app = App {
             parts: Arc::new(Parts {
                 parking: Parking::open(&hub, &options, Arc::clone(&metrics))?,
                 hub,
@@ -73,9 +75,12 @@ impl App {
                 phase: watch::Sender::new(Phase::Serving),
                 requests: Requests::default(),
                 successor: OnceLock::new(),
+                gateway: Gateway::new(&options.gateway)?,
                 options,
             }),
-        })
+        };
+        Gateway::start(&app);
+        Ok(app)
     }
 
     /// Where events are kept.
@@ -121,6 +126,11 @@ impl App {
     /// The bytes that request bodies may take.
     pub(crate) fn bodies(&self) -> &Budget {
         &self.parts.bodies
+    }
+
+    /// What is proxied.
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.parts.gateway
     }
 
     /// The requests that are not answered yet.

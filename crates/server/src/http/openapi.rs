@@ -7,6 +7,7 @@ use utoipa::openapi::{OpenApi, RefOr};
 use utoipa::{OpenApi as _, PartialSchema, ToResponse, ToSchema};
 
 use super::{Code, probes, publish, read, topics};
+use crate::gateway::manage as gateway;
 
 /// The document of all routes.
 #[derive(utoipa::OpenApi)]
@@ -19,6 +20,7 @@ use super::{Code, probes, publish, read, topics};
         (name = "publish", description = "Putting events into topics"),
         (name = "subscribe", description = "Getting events, live or page by page"),
         (name = "manage", description = "Topics and their settings"),
+        (name = "gateway", description = "Streams that went through the gateway"),
         (name = "operate", description = "Is the server well?"),
     ),
     paths(
@@ -30,6 +32,9 @@ use super::{Code, probes, publish, read, topics};
         topics::head,
         topics::delete,
         topics::list,
+        gateway::list,
+        gateway::read,
+        gateway::cancel,
         probes::health,
         probes::ready,
         probes::metrics,
@@ -53,12 +58,12 @@ pub(super) async fn openapi() -> Json<OpenApi> {
 /// A failure (RFC 9457).
 #[derive(Serialize, ToResponse)]
 #[response(description = "A failure", content_type = "application/problem+json")]
-pub(super) struct ProblemResponse(ProblemDocument);
+pub(crate) struct ProblemResponse(ProblemDocument);
 
 /// A failure (RFC 9457). Further members depend on the code.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
-pub(super) struct ProblemDocument {
+pub(crate) struct ProblemDocument {
     /// Identifies the code as a URI.
     #[serde(rename = "type")]
     type_uri: String,

@@ -173,6 +173,22 @@ codes! {
     HostForbidden, "host-forbidden", FORBIDDEN, "The server does not answer for this host";
     /// There is no such route.
     RouteNotFound, "route-not-found", NOT_FOUND, "There is nothing at this path";
+    /// There is no such stream.
+    StreamNotFound, "stream-not-found", NOT_FOUND, "There is no such stream";
+    /// The gateway's settings don't allow the request.
+    RequestForbidden, "request-forbidden", FORBIDDEN, "The gateway does not pass this on";
+    /// What the client goes on with is kept no more.
+    StreamGone, "stream-gone", GONE, "The stream is kept no more";
+    /// The stream was cancelled before there was anything of it.
+    StreamCancelled, "stream-cancelled", CONFLICT, "The stream was cancelled";
+    /// Upstream could not be reached.
+    UpstreamUnreachable, "upstream-unreachable", BAD_GATEWAY, "Upstream could not be reached";
+    /// Upstream broke off.
+    UpstreamBroken, "upstream-broken", BAD_GATEWAY, "Upstream broke off";
+    /// Upstream sent what the gateway can't record.
+    UpstreamInvalid, "upstream-invalid", BAD_GATEWAY, "Upstream's answer can't be recorded";
+    /// Upstream let the time pass.
+    UpstreamTimeout, "upstream-timeout", GATEWAY_TIMEOUT, "Upstream took too long";
     /// There is no such topic.
     TopicNotFound, "topic-not-found", NOT_FOUND, "There is no such topic";
     /// The route does not take this method.

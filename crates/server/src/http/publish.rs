@@ -27,7 +27,7 @@ use super::{App, Code, Problem, Query, TopicPath};
 pub(crate) use self::answer::append_problem;
 pub(super) use self::answer::{PublishAnswer, disk_full, shutting_down};
 pub(super) use self::batch::BatchLine;
-pub(super) use self::whole::{BodyLimit, RequestBody, read_whole};
+pub(crate) use self::whole::{BodyLimit, RequestBody, read_whole};
 
 /// Publishes what the body holds, and answers when it is durable.
 #[utoipa::path(
@@ -110,7 +110,8 @@ async fn single(
     let mut messages = Vec::new();
     if !body.is_empty() || request.end.is_none() {
         whole::check_format(format, body)?;
-        let message = Message { event_type: request.event_type, format, data: body.clone() };
+        let message =
+            Message { event_type: request.event_type, format, data: body.clone(), source: None };
         messages.push(NewMessage { message, key: None });
     }
     let append = Append {

@@ -4,10 +4,11 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{MethodRouter, any, get};
+use axum::routing::{MethodRouter, any, get, post};
 use http::{Method, Uri};
 
 use super::{App, Code, Problem, TopicPath, openapi, origin, probes, publish, read, topics};
+use crate::gateway;
 
 /// Every route with its middleware.
 pub(crate) fn router(app: App) -> Router {
@@ -21,7 +22,7 @@ pub(crate) fn router(app: App) -> Router {
 /// These routes with what all routes have around them.
 pub(crate) fn with_middleware(routes: Router<App>, app: App) -> Router {
     routes
-        .fallback(not_found)
+        .fallback(proxied)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(origin::cors(&app.options().origins))
         .layer(middleware::from_fn_with_state(app.clone(), origin::check))
@@ -30,7 +31,7 @@ pub(crate) fn with_middleware(routes: Router<App>, app: App) -> Router {
 }
 
 /// The table of routes. The OpenAPI document must have the same; a test compares them.
-fn routes() -> [(&'static str, MethodRouter<App>); 9] {
+fn routes() -> [(&'static str, MethodRouter<App>); 12] {
     [
         ("/", get(read::index)),
         (
@@ -46,6 +47,9 @@ fn routes() -> [(&'static str, MethodRouter<App>); 9] {
         ("/topics/", any(no_topic)),
         ("/topics", get(topics::list)),
         ("/events", get(read::events).connect(read::events)),
+        ("/streams", get(gateway::list)),
+        ("/streams/{id}", get(gateway::read).delete(gateway::cancel)),
+        ("/streams/{id}/cancel", post(gateway::cancel)),
         ("/health", get(probes::health)),
         ("/ready", get(probes::ready)),
         ("/metrics", get(probes::metrics)),
@@ -66,7 +70,13 @@ async fn no_topic(TopicPath(topic): TopicPath) -> Problem {
     Problem::new(Code::TopicNotFound, format_args!("there is no topic {topic}"))
 }
 
-async fn not_found(uri: Uri) -> Problem {
+/// What has no route here may have one through the gateway.
+async fn proxied(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let uri = request.uri().clone();
+    gateway::handle(&app, request).await.unwrap_or_else(|| Err(not_found(&uri)))
+}
+
+fn not_found(uri: &Uri) -> Problem {
     Problem::new(
         Code::RouteNotFound,
         format_args!("there is nothing at {}; topics are at /topics/NAME", uri.path()),

@@ -36,8 +36,12 @@ impl Station {
             Some((topic, name)) => (topic, Some(EventType::new(name).unwrap())),
             None => (topic, None),
         };
-        let message =
-            Message { event_type, format: DataFormat::Text, data: topic.to_owned().into() };
+        let message = Message {
+            event_type,
+            format: DataFormat::Text,
+            data: topic.to_owned().into(),
+            source: None,
+        };
         self.append(topic, vec![NewMessage { message, key: None }], None).await
     }
 

@@ -3,6 +3,7 @@
 //! Pure, so that whatever moves bytes to sockets can use it. When something is written, and what is answered before the
 //! first byte, is decided elsewhere (`live.rs`).
 
+mod native;
 mod ndjson;
 mod sse;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use longwave_core::{Epoch, FeedItem, SelectorSet};
 
+pub(crate) use self::native::{NativeFraming, NativeKind, canonical};
 pub(crate) use self::ndjson::write_object;
 use super::read_request::DataShape;
 
@@ -24,6 +26,8 @@ pub(crate) enum Framing {
         /// Of the log whose positions become ids.
         epoch: Epoch,
     },
+    /// The bytes of the provider whose stream was recorded.
+    Native(NativeFraming),
 }
 
 impl Framing {
@@ -37,12 +41,15 @@ impl Framing {
         Framing::Ndjson { epoch }
     }
 
-    /// The `Content-Type` of the stream.
+    /// The `Content-Type` of the stream; of a native one, where it is not known which its provider sent.
     pub(crate) fn content_type(&self) -> &'static str {
         match self {
             // Without the charset, some readers take Latin-1; `EventSource` ignores it.
-            Framing::Sse(_) => "text/event-stream; charset=utf-8",
-            Framing::Ndjson { .. } => "application/x-ndjson",
+            Framing::Sse(_) | Framing::Native(NativeFraming { kind: NativeKind::Sse }) => {
+                "text/event-stream; charset=utf-8"
+            }
+            Framing::Ndjson { .. }
+            | Framing::Native(NativeFraming { kind: NativeKind::Ndjson }) => "application/x-ndjson",
         }
     }
 
@@ -51,7 +58,7 @@ impl Framing {
     pub(crate) fn write_opening(&self, out: &mut Vec<u8>, retry: Duration) {
         match self {
             Framing::Sse(_) => sse::write_opening(out, retry),
-            Framing::Ndjson { .. } => {}
+            Framing::Ndjson { .. } | Framing::Native(_) => {}
         }
     }
 
@@ -60,6 +67,7 @@ impl Framing {
         match self {
             Framing::Sse(framing) => framing.write_item(out, item),
             Framing::Ndjson { epoch } => ndjson::write_item(out, *epoch, item),
+            Framing::Native(framing) => framing.write_item(out, item),
         }
     }
 
@@ -68,6 +76,7 @@ impl Framing {
         match self {
             Framing::Sse(_) => sse::write_heartbeat(out),
             Framing::Ndjson { .. } => ndjson::write_heartbeat(out),
+            Framing::Native(framing) => framing.write_heartbeat(out),
         }
     }
 
@@ -76,6 +85,7 @@ impl Framing {
         match self {
             Framing::Sse(_) => sse::write_farewell(out, retry),
             Framing::Ndjson { .. } => ndjson::write_farewell(out, retry),
+            Framing::Native(_) => {}
         }
     }
 }
@@ -106,7 +116,7 @@ mod tests {
 
     fn message(event_type: Option<&str>, format: DataFormat, data: &'static [u8]) -> Payload {
         let event_type = event_type.map(|text| EventType::new(text).unwrap());
-        Payload::Message(Message { event_type, format, data: data.into() })
+        Payload::Message(Message { event_type, format, data: data.into(), source: None })
     }
 
     /// Every kind of item, as it comes out one behind the other.

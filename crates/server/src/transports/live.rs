@@ -1,28 +1,29 @@
 //! Live streams over an HTTP response: Server-Sent Events and NDJSON.
 //!
 //! [`open`] decides what is answered, the opening included. Where the connection's socket can be had, it is parked, and
-//! the delivery engine writes to it (`parking.rs`). Else, over HTTP/2 for one, [`Pump`] moves what the subscription
+//! the delivery engine writes to it (`parking.rs`). Else, over HTTP/2 for one, `live/pump.rs` moves what the subscription
 //! delivers into the response's body. What it looks like there is `framing.rs`'s business in either case.
+
+mod pump;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, VARY};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
-use longwave_core::{Budget, SelectorSet, StartAt};
+use longwave_core::{SelectorSet, StartAt};
 
+pub(crate) use self::pump::{OnBrokenEnd, native_body};
+use self::pump::{Pump, Stop};
+use super::LONGWAVE_CURSOR;
 use super::framing::Framing;
 use super::read_request::ReadRequest;
-use super::{LONGWAVE_CURSOR, count_events};
-use crate::http::{App, HttpOptions, Problem, Transport};
-use crate::hub::{
-    Delivery, Hub, NextError, Subscribe, SubscribeError, SubscriberKind, Subscription,
-};
+use crate::http::{App, HttpOptions, Problem};
+use crate::hub::{Hub, Subscribe, SubscribeError, SubscriberKind, Subscription};
 use crate::takeover::{Takeover, TakeoverOffer};
 
 /// Answers a live read: `204 No Content` where nothing can come any more, which tells an `EventSource` to stop, and
@@ -84,12 +85,7 @@ fn stream_response(
         });
         return Extension(takeover).into_response();
     }
-    let pump = Pump::new(app.clone(), subscription, framing, limit);
-    let body = Body::from_stream(stream::unfold(pump, async |mut pump| {
-        let chunk = pump.next_chunk().await?;
-        Some((Ok::<Bytes, std::convert::Infallible>(chunk), pump))
-    }));
-    body.into_response()
+    Pump::new(app.clone(), subscription, framing, limit, Stop::InOrder).into_body().into_response()
 }
 
 /// Makes the subscription that a request asks for.
@@ -121,141 +117,4 @@ pub(super) fn farewell_time(options: &HttpOptions) -> Duration {
     retry_time(options, options.drain_spread_ms)
 }
 
-/// Moves what a subscription delivers into a body, a chunk at a time and only when the body is asked for more: a reader
-/// that is slow holds one chunk, and otherwise nothing but its cursor.
-struct Pump {
-    app: App,
-    transport: Transport,
-    subscription: Subscription,
-    framing: Framing,
-    heartbeat: Duration,
-    farewell_retry: Duration,
-    /// How many events may still be sent.
-    left: u64,
-    state: State,
-}
-
-enum State {
-    /// Nothing was sent. Holds what clients are told to wait before a reconnect.
-    Opening(Duration),
-    Open,
-    Over,
-}
-
-impl Pump {
-    fn new(app: App, subscription: Subscription, framing: Framing, limit: Option<u64>) -> Pump {
-        let options = app.options();
-        Pump {
-            transport: match framing {
-                Framing::Sse(_) => Transport::Live(SubscriberKind::Sse),
-                Framing::Ndjson { .. } => Transport::Live(SubscriberKind::Ndjson),
-            },
-            subscription,
-            framing,
-            heartbeat: Duration::from_millis(options.heartbeat_ms.max(1)),
-            farewell_retry: farewell_time(options),
-            left: limit.unwrap_or(u64::MAX),
-            state: State::Opening(retry_time(options, options.retry_jitter_ms)),
-            app,
-        }
-    }
-
-    /// The next bytes; `None` when the stream is over. A chunk always ends at an event boundary.
-    async fn next_chunk(&mut self) -> Option<Bytes> {
-        let mut out = Vec::new();
-        if let State::Opening(retry) = self.state {
-            self.state = State::Open;
-            self.framing.write_opening(&mut out, retry);
-            if !out.is_empty() {
-                return Some(out.into());
-            }
-        }
-        if matches!(self.state, State::Over) || self.left == 0 {
-            return None;
-        }
-        let budget = Budget {
-            events_max: usize::try_from(self.left).map_or(EVENTS_MAX, |left| left.min(EVENTS_MAX)),
-            bytes_max: BYTES_MAX,
-        };
-        match tokio::time::timeout(self.heartbeat, self.subscription.next(budget)).await {
-            Err(_) => self.framing.write_heartbeat(&mut out),
-            Ok(Ok(Delivery::Items(items))) => {
-                let count = items.len() as u64;
-                self.left = self.left.saturating_sub(count);
-                self.app.metrics().delivered(self.transport, count_events(&items));
-                for item in &items {
-                    self.framing.write_item(&mut out, item);
-                }
-            }
-            Ok(Ok(Delivery::Draining)) => {
-                self.state = State::Over;
-                self.framing.write_farewell(&mut out, self.farewell_retry);
-            }
-            Ok(Ok(Delivery::Ended)) | Ok(Err(NextError::Closed)) => return None,
-            Ok(Err(NextError::Read(error))) => {
-                // The client comes back with its cursor, and is told with a status if it still can't be read then.
-                tracing::error!(error = &error as &dyn std::error::Error, "a live read failed");
-                return None;
-            }
-        }
-        Some(out.into())
-    }
-}
-
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// The most events in one chunk.
-const EVENTS_MAX: usize = 64;
-/// No further event enters a chunk that has this many bytes, as events take them in memory.
-const BYTES_MAX: usize = 32 * 1024;
-
-#[cfg(test)]
-mod tests {
-    use longwave_core::{Append, DataFormat, Expected, Message, NewMessage, TypeFilter};
-    use longwave_store::{Log, MemoryLog, MemoryOptions};
-
-    use super::*;
-    use crate::transports::read_request::DataShape;
-
-    #[tokio::test]
-    async fn a_body_takes_no_more_than_one_batch_ahead_of_its_socket() {
-        let (log, commits) = MemoryLog::open(MemoryOptions::default()).unwrap();
-        let app = App::new(Arc::clone(&log) as _, commits, HttpOptions::default(), &[]).unwrap();
-        let new_message = |i: usize| NewMessage {
-            message: Message {
-                event_type: None,
-                format: DataFormat::Text,
-                data: format!("{i:01000}").into(),
-            },
-            key: None,
-        };
-        let topic: longwave_core::TopicName = "a".parse().unwrap();
-        let append = Append {
-            topic: topic.clone(),
-            messages: (0..1000).map(new_message).collect(),
-            end: None,
-            key: None,
-            expected: Expected::Any,
-        };
-        log.append(append).await.unwrap();
-        let selectors = Arc::new(SelectorSet::topic(topic));
-        let framing = Framing::sse(log.epoch(), &selectors, DataShape::Plain);
-        let subscribe = Subscribe {
-            selectors,
-            types: TypeFilter::all(),
-            start: StartAt::First,
-            kind: SubscriberKind::Sse,
-        };
-        let subscription = app.hub().subscribe(subscribe).await.unwrap();
-        let mut pump = Pump::new(app, subscription, framing, None);
-        assert!(pump.next_chunk().await.unwrap().ends_with(b":\n"));
-        let chunk = pump.next_chunk().await.unwrap();
-        let text = std::str::from_utf8(&chunk).unwrap();
-        let events = text.matches("\n\n").count();
-        assert!((1..=EVENTS_MAX).contains(&events), "{events}");
-        assert!(chunk.len() <= BYTES_MAX + 2 * 1024, "{}", chunk.len());
-        assert!(text.ends_with("\n\n"));
-        // What was not asked for was not taken: the cursor is behind the last event in the chunk.
-        assert!(text.contains(&format!("id: {}\n", pump.subscription.cursor())));
-        assert_eq!(pump.subscription.cursor().seq.0, events as u64);
-    }
-}

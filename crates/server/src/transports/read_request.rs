@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use longwave_core::{EventId, EventType, Selector, SelectorSet, StartAt, TypeFilter, UnixMillis};
 
 use super::problems::selector_problem;
+use crate::gateway::HEAD_TYPES;
 use crate::http::{Code, Problem, Query, parse_duration_ms};
 
 /// The parameters of a read, checked. Every transport takes the same ones.
@@ -180,7 +181,8 @@ pub(crate) fn since(text: &str, now: UnixMillis) -> Result<UnixMillis, Problem> 
     Ok(UnixMillis(time.as_millisecond().try_into().unwrap_or(0)))
 }
 
-/// The filter for types that are named in one or several lists with commas. A type that holds a comma can't be named.
+/// The filter for types that are named in one or several lists with commas. A type that holds a comma can't be named, and
+/// of the server's own only [`HEAD_TYPES`], which alone stand in topics: ends and gaps pass every filter.
 ///
 /// # Errors
 /// A [`Problem`] for what is no event type.
@@ -197,7 +199,11 @@ pub(crate) fn type_filter<'a>(
     let types = names
         .into_iter()
         .map(|name| {
-            EventType::new(name).map_err(|error| {
+            let event_type = match name {
+                name if HEAD_TYPES.contains(&name) => EventType::control(name),
+                name => EventType::new(name),
+            };
+            event_type.map_err(|error| {
                 Problem::new(Code::EventTypeInvalid, format_args!("the type {name:?}: {error}"))
                     .with("parameter", "type")
             })
@@ -374,6 +380,10 @@ mod tests {
         assert_eq!(request.data_shape, DataShape::Envelope);
         assert_eq!(parse("wait=25", None).unwrap().wait, Some(Duration::from_secs(25)));
         assert_eq!(parse("wait=500ms", None).unwrap().wait, Some(Duration::from_millis(500)));
+        let types = parse("type=longwave.stream,a", None).unwrap().types;
+        let wanted =
+            [EventType::control("longwave.stream"), EventType::new("a")].map(Result::unwrap);
+        assert_eq!(types, TypeFilter::only(wanted));
     }
 
     #[test]

@@ -130,6 +130,7 @@ mod tests {
             event_type: event_type.map(|text| EventType::new(text).unwrap()),
             format,
             data: data.into(),
+            source: None,
         };
         let topic = "caf%C3%A9/1".parse().unwrap();
         let mut out = Vec::new();

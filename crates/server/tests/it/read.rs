@@ -141,6 +141,7 @@ fn message(event_type: Option<&str>, format: DataFormat, data: &[u8]) -> Message
         event_type: event_type.map(|text| EventType::new(text).unwrap()),
         format,
         data: data.to_vec().into(),
+        source: None,
     }
 }
 

@@ -325,10 +325,11 @@ fn event(record: &Record<'_>, topic: &TopicName) -> Option<Event> {
         Kind::Message(format) => Payload::Message(Message {
             event_type: match record.event_type {
                 "" => None,
-                text => Some(EventType::new(text).ok()?),
+                text => Some(EventType::recorded(text).ok()?),
             },
             format,
             data: Bytes::copy_from_slice(record.data),
+            source: record.source.map(Bytes::copy_from_slice),
         }),
         Kind::End(reason) => Payload::End(reason),
         Kind::Settings | Kind::Deletion | Kind::Reservation | Kind::Close => return None,

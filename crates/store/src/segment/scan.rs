@@ -5,10 +5,11 @@
 //! over; else the process or the machine went down while it was written, nobody was told of it, and the segment ends
 //! with the last whole publish before it.
 
+use bytes::Bytes;
 use hashbrown::HashMap;
 use longwave_core::{
-    EndReason, Fingerprint, IdempotencyKey, Message, Publication, ScopedKey, Seq, Snapshot,
-    TopicName, UnixMillis,
+    EndReason, EventType, Fingerprint, IdempotencyKey, Message, Publication, ScopedKey, Seq,
+    Snapshot, TopicName, UnixMillis,
 };
 
 use super::file::Header;
@@ -130,7 +131,11 @@ fn may_be_record(bytes: &[u8]) -> bool {
     match bytes {
         [l0, l1, l2, l3, _, _, _, _, kind, flags, code, _, _, _, _, zero, ..] => {
             let len = u32::from_le_bytes([*l0, *l1, *l2, *l3]) as usize;
-            len <= bytes.len() && (1..=6).contains(kind) && *flags < 8 && *code < 8 && *zero == 0
+            len <= bytes.len()
+                && (1..=6).contains(kind)
+                && *flags < record::FLAGS_END
+                && *code < 8
+                && *zero == 0
         }
         _ => false,
     }
@@ -209,9 +214,13 @@ impl<'a> Scanner<'a> {
             self.scan.items.push(Item::Key { topic, key: Box::new((key, publication)) });
         };
         if let (Kind::Message(format), Ok(key)) = (record.kind, IdempotencyKey::new(record.key)) {
-            let event_type = longwave_core::EventType::new(record.event_type).ok();
-            let data = bytes::Bytes::copy_from_slice(record.data);
-            let fingerprint = Fingerprint::of_message(&Message { event_type, format, data });
+            let message = Message {
+                event_type: EventType::recorded(record.event_type).ok(),
+                format,
+                data: Bytes::copy_from_slice(record.data),
+                source: record.source.map(Bytes::copy_from_slice),
+            };
+            let fingerprint = Fingerprint::of_message(&message);
             let publication = Publication { first: seq, last: seq, count: 1, time, fingerprint };
             remember(ScopedKey::Message(key), publication);
         }

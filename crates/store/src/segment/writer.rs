@@ -207,24 +207,23 @@ impl Writer {
         for new in admitted.events {
             let event = new.event;
             let is_first = event.seq == admitted.appended.first;
-            let (kind, event_type, data) = match &event.payload {
-                Payload::Message(message) => (
-                    Kind::Message(message.format),
-                    message.event_type.as_ref().map_or("", |t| t.as_str()),
-                    &*message.data,
-                ),
-                Payload::End(reason) => (Kind::End(*reason), "", &b""[..]),
+            let own = match &event.payload {
+                Payload::Message(message) => Record {
+                    event_type: message.event_type.as_ref().map_or("", |t| t.as_str()),
+                    data: &message.data,
+                    source: message.source.as_deref(),
+                    ..Record::own(Kind::Message(message.format), event.seq, event.time)
+                },
+                Payload::End(reason) => Record::own(Kind::End(*reason), event.seq, event.time),
             };
             let record = Record {
                 is_first,
                 is_last: event.seq == last,
                 before,
                 topic: event.topic.as_str(),
-                event_type,
                 key: new.key.as_ref().map_or("", |key| key.as_str()),
                 publish_key: publish_key.filter(|_| is_first),
-                data,
-                ..Record::own(kind, event.seq, event.time)
+                ..own
             };
             self.write(batch, record, Some(&event.topic));
             before = event.seq;

@@ -13,8 +13,8 @@ use longwave_store::{
 use tempfile::TempDir;
 
 use crate::fixture::{
-    ENDLESS, Fixture, TestClock, copy, name, options, publish, segments, show, text, within,
-    written,
+    ENDLESS, Fixture, TestClock, copy, name, options, publish, segments, show, sourced, text,
+    within, written,
 };
 
 /// Steps that fail, each once, and what is to be done before.
@@ -268,7 +268,7 @@ async fn a_crash_while_segments_are_rewritten_loses_nothing() {
         fixture.publish("deleted", "x").await;
         for _ in 0..10 {
             fixture.publish("few", &data).await;
-            fixture.publish("all", "kept").await;
+            fixture.append(publish("all", [sourced("kept", "as it came")])).await.unwrap();
             fixture.publish("few", &data).await;
         }
         within(fixture.log.delete(name("deleted"))).await.unwrap();
@@ -284,6 +284,7 @@ async fn a_crash_while_segments_are_rewritten_loses_nothing() {
     let check = async |fixture: &Fixture| {
         let (gap, events) = fixture.read(&["all"], 0).await;
         assert_eq!((gap, events.len()), (None, 10));
+        assert!(events.iter().all(|event| event.ends_with("=kept<as it came>")), "{events:?}");
         let page = fixture.page(&["few"], Start::After(Seq::ZERO)).await;
         let first = page.events.first().unwrap().seq;
         assert_eq!(page.events.len(), 2);

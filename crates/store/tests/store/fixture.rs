@@ -181,7 +181,8 @@ impl Fixture {
         within(self.log.read(query)).await.unwrap()
     }
 
-    /// What a reader behind `after` gets: the last lost position and the events as `topic@position=data`.
+    /// What a reader behind `after` gets: the last lost position and the events as `topic@position=data`, a source in angle
+    /// brackets behind it.
     pub(crate) async fn read(&self, selectors: &[&str], after: u64) -> (Option<u64>, Vec<String>) {
         let page = self.page(selectors, Start::After(Seq(after))).await;
         assert!(page.caught_up);
@@ -222,13 +223,23 @@ pub(crate) fn set(selectors: &[&str]) -> Arc<SelectorSet> {
 
 pub(crate) fn text(data: &str) -> NewMessage {
     let data = data.to_owned().into();
-    let message = Message { event_type: None, format: DataFormat::Text, data };
+    let message = Message { event_type: None, format: DataFormat::Text, data, source: None };
     NewMessage { message, key: None }
 }
 
 pub(crate) fn typed(event_type: &str, format: DataFormat, data: &'static [u8]) -> NewMessage {
     let event_type = Some(EventType::new(event_type).unwrap());
-    NewMessage { message: Message { event_type, format, data: data.into() }, key: None }
+    NewMessage {
+        message: Message { event_type, format, data: data.into(), source: None },
+        key: None,
+    }
+}
+
+/// A message that came in as `source`.
+pub(crate) fn sourced(data: &str, source: &str) -> NewMessage {
+    let plain = text(data);
+    let source = Some(source.to_owned().into());
+    NewMessage { message: Message { source, ..plain.message }, ..plain }
 }
 
 pub(crate) fn publish(topic: &str, messages: impl Into<Vec<NewMessage>>) -> Append {
@@ -247,7 +258,11 @@ pub(crate) fn ending(topic: &str, reason: EndReason) -> Append {
 
 pub(crate) fn show(event: &Event) -> String {
     let what = match &event.payload {
-        Payload::Message(message) => String::from_utf8_lossy(&message.data).into_owned(),
+        Payload::Message(message) => {
+            let source = message.source.as_deref().map(String::from_utf8_lossy);
+            let source = source.map_or_else(String::new, |source| format!("<{source}>"));
+            format!("{}{source}", String::from_utf8_lossy(&message.data))
+        }
         Payload::End(reason) => format!("[{reason}]"),
     };
     format!("{}@{}={what}", event.topic, event.seq)

@@ -7,7 +7,7 @@ use longwave_store::{AppendError, DeleteError, Hold, Preread, ReadQuery, Start};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, TestRunner};
 
-use crate::fixture::{ENDLESS, Fixture, name, options, publish, set, show, text, within};
+use crate::fixture::{ENDLESS, Fixture, name, options, publish, set, show, sourced, text, within};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -15,6 +15,8 @@ enum Op {
         topic: usize,
         count: u64,
         data_len: usize,
+        /// How long the bytes are that each message came in as, where they are kept.
+        source_len: Option<usize>,
         end: bool,
     },
     Configure {
@@ -47,8 +49,17 @@ fn op() -> impl Strategy<Value = Op> {
     let topic = 0..TOPICS.len();
     let limit = |range: std::ops::Range<u64>| proptest::option::weighted(0.4, range);
     // Large enough for a handful to fill a segment.
-    let append = (topic.clone(), 1..4_u64, 0..9000_usize, proptest::bool::weighted(0.03))
-        .prop_map(|(topic, count, data_len, end)| Op::Append { topic, count, data_len, end });
+    let source_len = proptest::option::weighted(0.3, 0..3000_usize);
+    let end = proptest::bool::weighted(0.03);
+    let append = (topic.clone(), 1..4_u64, 0..9000_usize, source_len, end).prop_map(
+        |(topic, count, data_len, source_len, end)| Op::Append {
+            topic,
+            count,
+            data_len,
+            source_len,
+            end,
+        },
+    );
     let configure = (topic.clone(), limit(1..6), limit(1..30_000), limit(0..500))
         .prop_map(|(topic, events, bytes, age)| Op::Configure { topic, events, bytes, age });
     prop_oneof![
@@ -116,8 +127,8 @@ impl Model {
     async fn apply(&mut self, fixture: Fixture, op: &Op) -> Fixture {
         let log = &fixture.log;
         match *op {
-            Op::Append { topic, count, data_len, end } => {
-                self.append(&fixture, topic, count, data_len, end).await;
+            Op::Append { topic, count, data_len, source_len, end } => {
+                self.append(&fixture, topic, count, data_len, source_len, end).await;
             }
             Op::Configure { topic, events, bytes, age } => {
                 let config = Config {
@@ -221,12 +232,17 @@ impl Model {
         topic: usize,
         count: u64,
         data_len: usize,
+        source_len: Option<usize>,
         end: bool,
     ) {
         let data: Vec<String> =
             (0..count).map(|i| format!("{:<data_len$}", self.count + i)).collect();
         self.count += count;
-        let batch: Vec<_> = data.iter().map(|data| text(data)).collect();
+        let source = |data: &str| source_len.map(|len| format!("{:>len$}", data.trim_end()));
+        let batch: Vec<_> = data
+            .iter()
+            .map(|data| source(data).map_or(text(data), |source| sourced(data, &source)))
+            .collect();
         let end_reason = end.then_some(EndReason::Done);
         let result =
             fixture.append(Append { end: end_reason, ..publish(TOPICS[topic], batch) }).await;
@@ -247,8 +263,11 @@ impl Model {
             let is_end = data == "[done]";
             let name = TOPICS[topic];
             let data_bytes = if is_end { 0 } else { data.len() as u64 };
-            let bytes = 44 + name.len() as u64 + data_bytes;
-            known.events.push((seq, self.now, bytes, format!("{name}@{seq}={data}")));
+            let source = source(data).filter(|_| !is_end);
+            let source_bytes = source.as_ref().map_or(0, |source| 4 + source.len() as u64);
+            let bytes = 44 + name.len() as u64 + data_bytes + source_bytes;
+            let source = source.map_or_else(String::new, |source| format!("<{source}>"));
+            known.events.push((seq, self.now, bytes, format!("{name}@{seq}={data}{source}")));
             known.last = seq;
             known.end = is_end.then_some(seq);
         }

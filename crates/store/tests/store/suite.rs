@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use longwave_core::{
-    Append, Config, DataFormat, EndReason, Expected, LogRetention, NewMessage, Outcome, Payload,
-    Seq, TopicEnd, UnixMillis,
+    Append, Config, DataFormat, EndReason, EventType, Expected, LogRetention, Message, NewMessage,
+    Outcome, Payload, Seq, TopicEnd, UnixMillis,
 };
 use longwave_store::{
     APPEND_BYTES_MAX, AppendError, ConfigureError, Configured, DeleteError, LogState, ReadError,
@@ -12,7 +12,7 @@ use longwave_store::{
 };
 
 use crate::fixture::{
-    ENDLESS, Fixture, ending, key, name, publish, set, show, text, typed, within,
+    ENDLESS, Fixture, ending, key, name, publish, set, show, sourced, text, typed, within,
 };
 
 /// Runs each test on each log.
@@ -38,6 +38,8 @@ on_every_log! {
     a_page_ends_at_its_bounds_and_the_next_goes_on_behind_it: ENDLESS;
     a_refused_publish_says_why_and_leaves_no_trace: ENDLESS;
     a_retry_gets_the_first_answer_again: ENDLESS;
+    what_an_event_came_in_as_is_kept_beside_it: ENDLESS;
+    what_an_event_came_in_as_counts_as_its_data_does: ENDLESS;
     several_topics_are_read_in_the_logs_order: ENDLESS;
     a_reader_starts_at_the_newest_or_at_a_time: ENDLESS;
     a_cursor_from_the_future_counts_as_the_newest_position: ENDLESS;
@@ -174,6 +176,55 @@ async fn a_retry_gets_the_first_answer_again(fixture: Fixture) {
     assert_eq!((mixed.first, mixed.count, mixed.outcome), (Seq(5), 1, Outcome::New));
     let (_, events) = fixture.read(&["a"], 0).await;
     assert_eq!(events, ["a@1=1", "a@2=2", "a@3=3", "a@4=x", "a@5=y"]);
+}
+
+async fn what_an_event_came_in_as_is_kept_beside_it(mut fixture: Fixture) {
+    let head = Message {
+        event_type: Some(EventType::control("longwave.stream").unwrap()),
+        format: DataFormat::Json,
+        data: "{}".into(),
+        source: None,
+    };
+    let block = NewMessage { key: Some(key("m")), ..sourced("x", ": hi\r\ndata:x\r\n\r\n") };
+    let messages =
+        vec![NewMessage { message: head, key: None }, block.clone(), sourced("y", ""), text("z")];
+    let append = Append { key: Some(key("p")), ..publish("streams/1", messages.clone()) };
+    fixture.append(append.clone()).await.unwrap();
+    let commit = fixture.next_commit().await;
+    let fixture = fixture.reopen(ENDLESS).await;
+    let page = fixture.page(&["streams/1"], Start::After(Seq::ZERO)).await;
+    for events in [&commit.events, &page.events] {
+        assert_eq!(events.len(), messages.len());
+        for (event, new) in events.iter().zip(&messages) {
+            assert_eq!(event.payload, Payload::Message(new.message.clone()));
+        }
+    }
+    let again = fixture.append(append).await.unwrap();
+    assert_eq!((again.first, again.outcome), (Seq(1), Outcome::Duplicate));
+    let again = fixture.append(publish("streams/1", [block.clone()])).await.unwrap();
+    assert_eq!((again.first, again.outcome), (Seq(2), Outcome::Duplicate));
+    let other = NewMessage { key: block.key, ..sourced("x", "data:x\n\n") };
+    let refused = fixture.append(publish("streams/1", [other])).await;
+    assert_eq!(refused, Err(AppendError::KeyReused { first: Seq(2) }));
+}
+
+async fn what_an_event_came_in_as_counts_as_its_data_does(fixture: Fixture) {
+    let large = "x".repeat(APPEND_BYTES_MAX as usize);
+    let refused = fixture.append(publish("a", [sourced("", &large)])).await;
+    let bytes = APPEND_BYTES_MAX + 49;
+    assert_eq!(refused, Err(AppendError::TooLarge { bytes, bytes_max: APPEND_BYTES_MAX }));
+    fixture.append(publish("a", [sourced("1", "12345"), sourced("2", "12345")])).await.unwrap();
+    let info = within(fixture.log.topic(name("a"))).await.unwrap().unwrap();
+    assert_eq!(info.bytes, 2 * (44 + 1 + 1 + 4 + 5));
+    for (max_bytes, events) in [(12, 2), (11, 1)] {
+        let query = ReadQuery {
+            selectors: set(&["a"]),
+            start: Start::After(Seq::ZERO),
+            max_events: 9,
+            max_bytes,
+        };
+        assert_eq!(within(fixture.log.read(query)).await.unwrap().events.len(), events);
+    }
 }
 
 async fn several_topics_are_read_in_the_logs_order(fixture: Fixture) {

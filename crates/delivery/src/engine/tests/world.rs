@@ -318,5 +318,10 @@ pub(super) fn after(seq: u64) -> StartAt {
 }
 
 fn message(event_type: Option<EventType>) -> Payload {
-    Payload::Message(Message { event_type, format: DataFormat::Text, data: "x".into() })
+    Payload::Message(Message {
+        event_type,
+        format: DataFormat::Text,
+        data: "x".into(),
+        source: None,
+    })
 }

@@ -117,7 +117,7 @@ fn parse_line(line: &[u8], rules: &BatchRules<'_>) -> Result<NewMessage, Problem
         None => rules.event_type.cloned(),
     };
     let key = line.key.as_deref().map(parse_key).transpose()?;
-    Ok(NewMessage { message: Message { event_type, format, data }, key })
+    Ok(NewMessage { message: Message { event_type, format, data, source: None }, key })
 }
 
 fn data(

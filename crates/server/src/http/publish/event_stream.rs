@@ -129,7 +129,10 @@ impl Source {
         self.count = number;
         let key = self.numbered_key(number)?;
         let event_type = self.event_type.clone();
-        Ok(NewMessage { message: Message { event_type, format: self.format, data: line }, key })
+        Ok(NewMessage {
+            message: Message { event_type, format: self.format, data: line, source: None },
+            key,
+        })
     }
 
     fn line_too_long(&self) -> Problem {
@@ -187,7 +190,10 @@ impl Source {
         self.count = number;
         let key = if key.is_some() { key } else { self.numbered_key(number)? };
         let event_type = event_type.or_else(|| self.event_type.clone());
-        Ok(NewMessage { message: Message { event_type, format: self.format, data }, key })
+        Ok(NewMessage {
+            message: Message { event_type, format: self.format, data, source: None },
+            key,
+        })
     }
 
     fn numbered_key(&self, number: u64) -> Result<Option<IdempotencyKey>, Problem> {

@@ -14,9 +14,16 @@ use super::super::budget::Reservation;
 use super::super::{App, Code, Problem};
 
 /// A body, and the memory that is spoken for while it is held.
-pub(in crate::http) struct WholeBody {
+pub(crate) struct WholeBody {
     pub(in crate::http) bytes: Bytes,
     _held: Reservation,
+}
+
+impl WholeBody {
+    /// The bytes, whose memory is no longer spoken for.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
 }
 
 /// A request's body, whoever reads the request.
@@ -32,16 +39,16 @@ impl<B> RequestBody for B where
 
 /// What is the matter with a body that is too large.
 #[derive(Clone, Copy)]
-pub(in crate::http) struct BodyLimit {
-    pub(in crate::http) bytes_max: usize,
-    pub(in crate::http) code: Code,
+pub(crate) struct BodyLimit {
+    pub(crate) bytes_max: usize,
+    pub(crate) code: Code,
 }
 
 /// Reads a body to its end, within the limit, the time for bodies and the memory for them.
 ///
 /// # Errors
 /// The limit's code, [`Code::RequestTimeout`], [`Code::BodyIncomplete`], [`Code::Overloaded`].
-pub(in crate::http) async fn read_whole(
+pub(crate) async fn read_whole(
     app: &App,
     body: impl RequestBody,
     limit: BodyLimit,

@@ -109,7 +109,12 @@ async fn a_page_tells_of_a_gap_and_goes_on_behind_it() {
 async fn a_page_is_cut_where_a_filter_would_have_it_read_on_and_on() {
     let station = Station::open();
     let message = |_| NewMessage {
-        message: Message { event_type: None, format: DataFormat::Text, data: "x".into() },
+        message: Message {
+            event_type: None,
+            format: DataFormat::Text,
+            data: "x".into(),
+            source: None,
+        },
         key: None,
     };
     let total = Page::EVENTS_READ_MAX + 5000;
@@ -133,6 +138,7 @@ async fn a_page_is_bounded_in_events_and_bytes() {
             event_type: None,
             format: DataFormat::Text,
             data: "x".repeat(bytes).into(),
+            source: None,
         },
         key: None,
     };

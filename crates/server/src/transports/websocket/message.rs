@@ -214,7 +214,10 @@ impl WireMessage<'_> {
         let messages = match self.data {
             Some(data) => {
                 let (format, data) = event_data(data, self.encoding.as_deref())?;
-                vec![NewMessage { message: Message { event_type, format, data }, key: None }]
+                vec![NewMessage {
+                    message: Message { event_type, format, data, source: None },
+                    key: None,
+                }]
             }
             None if end.is_some() => Vec::new(),
             None => {

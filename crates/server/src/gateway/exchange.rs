@@ -1,0 +1,328 @@
+//! One request's way to upstream and back: [`Exchange::run`].
+//!
+//! It runs in a task of its own, since a generation may go on when the client that asked for it is gone. Its answer goes
+//! to that client as it is, or, where it is a stream, into the log (`recorder.rs`), from which all its readers have it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use longwave_core::{Append, DataFormat, EndReason, Expected, Message, NewMessage, Seq};
+use longwave_store::AppendError;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::cut::Cutter;
+use super::dialect::{Failure, Piece};
+use super::recorder::{Gate, Recorder, Recording};
+use super::running::{Life, Running, Stop};
+use super::stream::{AnswerHead, RequestHead, StreamId, is_of_one_exchange};
+use super::upstream::{Ask, Pieces, Wants, pieces};
+use super::{Dialect, Disconnect, Route, set_retention};
+use crate::http::{App, Code, Problem, append_problem};
+
+/// A request that upstream is asked, and what is to be known to record its answer.
+pub(super) struct Exchange {
+    pub(super) app: App,
+    pub(super) route: Arc<Route>,
+    pub(super) id: StreamId,
+    pub(super) head: RequestHead,
+    /// Where the head is in the log already, because the request has a key; zero where it is not.
+    pub(super) claimed: Seq,
+    pub(super) wants: Wants,
+    pub(super) disconnect: Disconnect,
+    pub(super) running: Arc<Running>,
+}
+
+/// What became of a request.
+pub(super) enum Answered {
+    /// Upstream's answer, as it is.
+    Untouched(Response),
+    /// It is recorded: to be read from the log, behind this head.
+    Recorded(AnswerHead),
+    /// Another request had the key first.
+    Seen,
+}
+
+/// Whether a request is the first under its key.
+enum Begun {
+    Ours,
+    Seen,
+}
+
+/// Who waits for the answer; closed when the client is gone.
+pub(super) type Reply = oneshot::Sender<Result<Answered, Problem>>;
+
+impl Exchange {
+    /// Claims the request's key, if it has one, asks upstream, answers, and records to the end.
+    pub(super) async fn run(mut self, ask: Ask, mut reply: Reply) {
+        match self.begin().await {
+            Ok(Begun::Ours) => {}
+            Ok(Begun::Seen) => {
+                tell(&mut reply, Ok(Answered::Seen));
+                return;
+            }
+            Err(problem) => {
+                tell(&mut reply, Err(problem));
+                return;
+            }
+        }
+        let app = self.app.clone();
+        let (id, is_claimed) = (self.id.clone(), self.is_claimed());
+        let is_recorded = self.answer(ask, &mut reply).await;
+        if is_claimed && !is_recorded {
+            release(&app, &id).await;
+        }
+    }
+
+    /// Puts the head of a request with a key into the log, where it is the first of that key.
+    async fn begin(&mut self) -> Result<Begun, Problem> {
+        if self.head.keyed {
+            let append = self.append(vec![self.head.message()], None);
+            match self.app.log().append(append).await {
+                Ok(appended) => self.claimed = appended.last,
+                Err(AppendError::Fenced { .. } | AppendError::Ended { .. }) => {
+                    return Ok(Begun::Seen);
+                }
+                Err(error) => return Err(append_problem(&self.app, &error)),
+            }
+        }
+        Ok(Begun::Ours)
+    }
+
+    fn append(&self, messages: Vec<NewMessage>, end: Option<EndReason>) -> Append {
+        let expected = Expected::Last(self.claimed);
+        Append { topic: self.id.topic(), messages, end, key: None, expected }
+    }
+
+    fn is_claimed(&self) -> bool {
+        self.claimed > Seq::ZERO
+    }
+
+    /// Tells whether something was recorded.
+    async fn answer(self, ask: Ask, reply: &mut Reply) -> bool {
+        let timeout = Duration::from_millis(self.route.options.first_byte_timeout_ms);
+        let deadline = Instant::now() + timeout;
+        let sent = tokio::select! {
+            sent = self.route.upstream.send(ask, timeout) => sent,
+            stop = self.running.stopped() => return tell(reply, Err(stopped(stop))),
+            () = self.abandoned(reply) => return false,
+        };
+        match sent {
+            Err(error) => tell(reply, Err(error.problem())),
+            Ok(response) => match stream_kind(response.status(), response.headers()) {
+                Some(lines) => self.record(response, lines, deadline, timeout, reply).await,
+                None if self.is_claimed() && response.status().is_success() => {
+                    self.keep_whole(response, reply).await
+                }
+                None => tell(reply, Ok(Answered::Untouched(untouched(response)))),
+            },
+        }
+    }
+
+    /// Waits until nobody has any use for an answer that has not begun.
+    async fn abandoned(&self, reply: &mut Reply) {
+        reply.closed().await;
+        let patience = match self.disconnect {
+            _ if self.wants == Wants::Anything && !self.is_claimed() => Duration::ZERO,
+            Disconnect::Continue => return std::future::pending().await,
+            Disconnect::Cancel => Duration::ZERO,
+            Disconnect::Grace { ms } => Duration::from_millis(ms),
+        };
+        tokio::time::sleep(patience).await;
+    }
+
+    async fn record(
+        self,
+        response: reqwest::Response,
+        lines: Syntax,
+        deadline: Instant,
+        timeout: Duration,
+        reply: &mut Reply,
+    ) -> bool {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let pieces = match pieces(response) {
+            Ok(pieces) => pieces,
+            Err(problem) => return tell(reply, Err(problem)),
+        };
+        let mut recorder = Recorder::new(self.recording(pieces, lines, &headers));
+        match recorder.gate(deadline, timeout).await {
+            Gate::Open => {}
+            Gate::Failed(failure) => {
+                return tell(reply, Ok(Answered::Untouched(failed(&headers, failure))));
+            }
+            Gate::Broken(problem) => return tell(reply, Err(problem)),
+            Gate::Stopped(stop) => return tell(reply, Err(stopped(stop))),
+        }
+        let dialect = recorder.dialect().or(self.route.options.dialect);
+        let kind = dialect.unwrap_or(lines.fallback()).into();
+        let answer = AnswerHead::new(kind, status, &headers);
+        match recorder.open(self.heads(&answer)).await {
+            Ok(()) => {}
+            Err(problem) => return tell(reply, Err(problem)),
+        }
+        tell(reply, Ok(Answered::Recorded(answer)));
+        // Not in front of the first event, which is waited for.
+        let kept = set_retention(&self.app, &self.id, &self.route.options);
+        tokio::join!(kept, recorder.record(self.disconnect));
+        true
+    }
+
+    fn recording(&self, pieces: Pieces, lines: Syntax, headers: &HeaderMap) -> Recording {
+        let event_bytes_max = self.app.options().event_bytes_max;
+        let (path, headers) = (self.head.path.clone(), headers.clone());
+        let given = self.route.options.dialect;
+        Recording {
+            app: self.app.clone(),
+            route: Arc::clone(&self.route),
+            running: Arc::clone(&self.running),
+            id: self.id.clone(),
+            pieces,
+            cutter: match lines {
+                Syntax::EventStream => Cutter::sse(event_bytes_max),
+                Syntax::Lines => Cutter::lines(event_bytes_max),
+            },
+            finder: Box::new(move |first: Piece<'_>| {
+                let found = given.unwrap_or_else(|| Dialect::detect(&path, &headers, first));
+                // What a stream is cut at is seen, whatever the settings say.
+                if found.is_lines() == (lines == Syntax::Lines) { found } else { lines.fallback() }
+            }),
+            last: self.claimed,
+        }
+    }
+
+    /// What goes in front of the stream's events: of a claim, the request's head is there.
+    fn heads(&self, answer: &AnswerHead) -> Vec<NewMessage> {
+        let request = (!self.is_claimed()).then(|| self.head.message());
+        request.into_iter().chain([answer.message()]).collect()
+    }
+
+    /// Keeps an answer that is no stream, so that a retry under the same key has it too.
+    async fn keep_whole(self, response: reqwest::Response, reply: &mut Reply) -> bool {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes_max = self.app.options().event_bytes_max;
+        let mut body = BytesMut::new();
+        let mut rest = response.bytes_stream();
+        while let Some(piece) = rest.next().await {
+            let Ok(piece) = piece else {
+                let problem =
+                    Problem::new(Code::UpstreamBroken, "upstream broke off in its answer");
+                return tell(reply, Err(problem));
+            };
+            body.extend_from_slice(&piece);
+            if body.len() > bytes_max {
+                // Too large to be kept: it goes to this client alone.
+                let read = futures_util::stream::iter([Ok(body.freeze())]);
+                let body = Body::from_stream(read.chain(rest));
+                let response = with_head(status, &headers, body, Keep::Encoding);
+                return tell(reply, Ok(Answered::Untouched(response)));
+            }
+        }
+        let answer = AnswerHead::whole(status, &headers);
+        let data: Bytes = body.freeze();
+        let message = Message { event_type: None, format: DataFormat::Binary, data, source: None };
+        let mut messages = self.heads(&answer);
+        messages.push(NewMessage { message, key: None });
+        let append = self.append(messages, Some(EndReason::Done));
+        if let Err(error) = self.app.log().append(append).await {
+            return tell(reply, Err(append_problem(&self.app, &error)));
+        }
+        set_retention(&self.app, &self.id, &self.route.options).await;
+        self.running.set_life(Life::Over);
+        tell(reply, Ok(Answered::Recorded(answer)));
+        true
+    }
+}
+
+/// How a stream's events are told from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Syntax {
+    EventStream,
+    Lines,
+}
+
+impl Syntax {
+    /// The dialect of a stream that has no event to tell it by.
+    fn fallback(self) -> Dialect {
+        match self {
+            Syntax::EventStream => Dialect::Sse,
+            Syntax::Lines => Dialect::Ollama,
+        }
+    }
+}
+
+/// Whether an answer is a stream that can be recorded.
+fn stream_kind(status: StatusCode, headers: &HeaderMap) -> Option<Syntax> {
+    let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let syntax = match essence.as_str() {
+        "text/event-stream" => Syntax::EventStream,
+        "application/x-ndjson"
+        | "application/ndjson"
+        | "application/jsonl"
+        | "application/x-jsonlines" => Syntax::Lines,
+        _ => return None,
+    };
+    (status == StatusCode::OK).then_some(syntax)
+}
+
+/// An answer as upstream gave it, byte by byte.
+fn untouched(response: reqwest::Response) -> Response {
+    let (status, headers) = (response.status(), response.headers().clone());
+    with_head(status, &headers, Body::from_stream(response.bytes_stream()), Keep::Encoding)
+}
+
+/// An error that upstream told within a stream, as an answer of its own.
+fn failed(headers: &HeaderMap, failure: Failure) -> Response {
+    let mut response = with_head(failure.status, headers, Body::from(failure.body), Keep::Nothing);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Which of the headers that are about a body are true of the new one too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// The bytes are the same.
+    Encoding,
+    Nothing,
+}
+
+fn with_head(status: StatusCode, headers: &HeaderMap, body: Body, keep: Keep) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    for (name, value) in headers {
+        let is_of_body =
+            ["content-encoding", "content-length", "set-cookie", "date"].contains(&name.as_str());
+        if !is_of_one_exchange(name) || (is_of_body && keep == Keep::Encoding) {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
+    response
+}
+
+fn stopped(stop: Stop) -> Problem {
+    match stop {
+        Stop::Shutdown => Problem::new(Code::ShuttingDown, stop.detail()),
+        Stop::Cancelled | Stop::Unwatched => Problem::new(Code::StreamCancelled, stop.detail()),
+    }
+}
+
+/// Tells who waits, if anybody does, and that nothing was recorded.
+fn tell(reply: &mut Reply, answer: Result<Answered, Problem>) -> bool {
+    let (unused, _) = oneshot::channel();
+    // Nobody listens where the client is gone.
+    drop(std::mem::replace(reply, unused).send(answer));
+    false
+}
+
+/// Gives up a key's claim, so that a retry asks upstream again.
+async fn release(app: &App, id: &StreamId) {
+    if let Err(error) = app.log().delete(id.topic()).await {
+        tracing::warn!(stream = %id, %error, "a failed request's key could not be released");
+    }
+}

@@ -1,0 +1,497 @@
+//! What upstream sends, put into the log event by event: [`Recorder`].
+//!
+//! One append is under way at a time, which keeps the order; what comes meanwhile waits as a group, bounded, and is
+//! appended together next. Nobody is shown an event before the log has it.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use longwave_core::{Append, Appended, EndReason, EventType, Expected, Message, NewMessage, Seq};
+use longwave_store::{AppendError, Log};
+use tokio::time::{Instant, sleep_until};
+
+use super::cut::{Cutter, TooLarge};
+use super::dialect::{Failure, Meaning, Piece, Transcript};
+use super::route::Disconnect;
+use super::running::{Life, Running, Stop};
+use super::stream::StreamId;
+use super::upstream::{BrokenOff, Pieces};
+use super::{Dialect, Route};
+use crate::http::{App, Code, Problem, append_problem};
+
+/// A stream on its way from upstream into the log.
+pub(super) struct Recorder {
+    app: App,
+    route: Arc<Route>,
+    running: Arc<Running>,
+    id: StreamId,
+    pieces: Pieces,
+    /// How upstream's body ended, once it has.
+    body_end: Option<BodyEnd>,
+    cutter: Cutter,
+    finder: Box<dyn Fn(Piece<'_>) -> Dialect + Send>,
+    /// None before the first event, by which the dialect is found.
+    transcript: Option<Transcript>,
+    group: Vec<NewMessage>,
+    group_bytes: usize,
+    in_flight: Option<InFlight>,
+    /// The stream's newest event in the log.
+    last: Seq,
+    seen: Seen,
+}
+
+type InFlight = Pin<Box<dyn Future<Output = Result<Appended, AppendError>> + Send>>;
+
+/// What a recorder is made of.
+pub(super) struct Recording {
+    pub(super) app: App,
+    pub(super) route: Arc<Route>,
+    pub(super) running: Arc<Running>,
+    pub(super) id: StreamId,
+    pub(super) pieces: Pieces,
+    pub(super) cutter: Cutter,
+    /// Finds the dialect from the first event.
+    pub(super) finder: Box<dyn Fn(Piece<'_>) -> Dialect + Send>,
+    /// The stream's newest event in the log: its head, or zero where there is none.
+    pub(super) last: Seq,
+}
+
+/// How an upstream's body ended.
+#[derive(Debug)]
+enum BodyEnd {
+    InOrder,
+    Broken(BrokenOff),
+    TooLarge(TooLarge),
+}
+
+/// How much was seen of what upstream sent.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    events: u64,
+    first_content: Option<std::time::Instant>,
+}
+
+/// What is known of an answer before anybody is told that there is one.
+pub(super) enum Gate {
+    /// It is a stream.
+    Open,
+    /// Upstream told an error in place of what was asked for.
+    Failed(Failure),
+    /// Upstream broke off, or was silent, before there was anything.
+    Broken(Problem),
+    /// It was stopped.
+    Stopped(Stop),
+}
+
+/// Why a recording is over.
+enum Over {
+    Upstream,
+    Stopped(Stop),
+    Silent(Duration),
+    TookTooLong(Duration),
+    /// The log has the stream's end already, or nothing of it any more, or takes nothing.
+    Log(AppendError),
+}
+
+impl Recorder {
+    pub(super) fn new(recording: Recording) -> Recorder {
+        let Recording { app, route, running, id, pieces, cutter, finder, last } = recording;
+        Recorder {
+            app,
+            route,
+            running,
+            id,
+            pieces,
+            body_end: None,
+            cutter,
+            finder,
+            transcript: None,
+            group: Vec::new(),
+            group_bytes: 0,
+            in_flight: None,
+            last,
+            seen: Seen::default(),
+        }
+    }
+
+    /// The dialect, once there was an event.
+    pub(super) fn dialect(&self) -> Option<Dialect> {
+        self.transcript.as_ref().map(Transcript::dialect)
+    }
+
+    /// Reads until it is known whether there is a stream: up to its first content, but not for long once upstream says
+    /// anything. `deadline` is when upstream must have said something.
+    pub(super) async fn gate(&mut self, deadline: Instant, waited: Duration) -> Gate {
+        let mut hurry: Option<Instant> = None;
+        loop {
+            match self.cut() {
+                Some(Meaning::Failed) if self.seen.first_content.is_none() => {
+                    let failure = self.transcript.as_ref().and_then(Transcript::error).cloned();
+                    return failure.map_or(Gate::Open, Gate::Failed);
+                }
+                Some(Meaning::Prelude) | None => {}
+                Some(_) => return Gate::Open,
+            }
+            if let Some(end) = &self.body_end {
+                return self.gate_at_end(end);
+            }
+            if self.seen.events > 0 {
+                hurry.get_or_insert_with(|| Instant::now() + GATE);
+            }
+            tokio::select! {
+                biased;
+                stop = self.running.stopped() => return Gate::Stopped(stop),
+                piece = self.pieces.next() => self.take(piece),
+                () = sleep_until(hurry.unwrap_or(deadline)) => {
+                    if hurry.is_some() {
+                        return Gate::Open;
+                    }
+                    let detail = format_args!("upstream sent nothing within {waited:?}");
+                    return Gate::Broken(Problem::new(Code::UpstreamTimeout, detail));
+                }
+            }
+        }
+    }
+
+    /// Whether an answer that is over before its first content is a stream.
+    fn gate_at_end(&self, end: &BodyEnd) -> Gate {
+        let reason = self.end_reason();
+        match end {
+            // A generator that has nothing to say is one that is done.
+            BodyEnd::InOrder if reason == EndReason::Done => Gate::Open,
+            BodyEnd::InOrder => Gate::Broken(Problem::new(
+                Code::UpstreamBroken,
+                "upstream ended its stream before it said anything",
+            )),
+            BodyEnd::Broken(error) => {
+                tracing::warn!(error = error as &dyn std::error::Error, "upstream broke off");
+                Gate::Broken(Problem::new(
+                    Code::UpstreamBroken,
+                    "upstream broke off before it said anything",
+                ))
+            }
+            BodyEnd::TooLarge(error) => Gate::Broken(Problem::new(Code::UpstreamInvalid, error)),
+        }
+    }
+
+    /// Puts what came so far into the log, behind the heads.
+    ///
+    /// # Errors
+    /// The [`Problem`] of an append that failed; nothing is recorded then.
+    pub(super) async fn open(&mut self, heads: Vec<NewMessage>) -> Result<(), Problem> {
+        let mut messages = heads;
+        messages.append(&mut self.group);
+        self.group_bytes = 0;
+        let append = self.append(messages, None);
+        let appended = self.app.log().append(append).await;
+        let appended = appended.map_err(|error| append_problem(&self.app, &error))?;
+        self.last = appended.last;
+        Ok(())
+    }
+
+    /// Records until the stream is over, and then its end.
+    pub(super) async fn record(mut self, disconnect: Disconnect) {
+        let over = self.pump(disconnect).await;
+        let life = self.finish(over).await;
+        self.running.set_life(life);
+    }
+
+    async fn pump(&mut self, disconnect: Disconnect) -> Over {
+        let options = &self.route.options;
+        let idle = Duration::from_millis(options.idle_timeout_ms);
+        let total = options.total_timeout_ms.map(Duration::from_millis);
+        let running = Arc::clone(&self.running);
+        let mut stopped = pin!(running.stopped());
+        let mut idle_timer = pin!(tokio::time::sleep(idle));
+        let mut total_timer = pin!(tokio::time::sleep(total.unwrap_or_default()));
+        let mut linger_timer = pin!(tokio::time::sleep(LINGER));
+        let mut watch = Watch::new(disconnect);
+        let mut ticks = tokio::time::interval(WATCH_INTERVAL);
+        let mut had_ended = false;
+        loop {
+            self.cut();
+            self.start_append();
+            if self.body_end.is_some() && self.in_flight.is_none() {
+                return Over::Upstream;
+            }
+            let has_ended = self.transcript.as_ref().is_some_and(Transcript::has_ended);
+            if has_ended && !had_ended {
+                linger_timer.as_mut().reset(Instant::now() + LINGER);
+            }
+            had_ended = has_ended;
+            let reads = self.body_end.is_none();
+            tokio::select! {
+                biased;
+                stop = &mut stopped => return Over::Stopped(stop),
+                appended = under_way(&mut self.in_flight), if self.in_flight.is_some() => {
+                    self.in_flight = None;
+                    match appended {
+                        Ok(appended) => self.last = appended.last,
+                        Err(error) => return Over::Log(error),
+                    }
+                }
+                piece = self.pieces.next(), if reads && self.has_room() => {
+                    self.take(piece);
+                    idle_timer.as_mut().reset(Instant::now() + idle);
+                }
+                () = &mut linger_timer, if reads && has_ended => {
+                    self.body_end = Some(BodyEnd::InOrder);
+                }
+                () = &mut idle_timer, if reads => return Over::Silent(idle),
+                () = &mut total_timer, if total.is_some() => {
+                    return Over::TookTooLong(total.unwrap_or_default());
+                }
+                _ = ticks.tick(), if watch.is_needed() => {
+                    let watchers = self.app.hub().followers(&self.id.selectors());
+                    if watch.gives_up(watchers, Instant::now()) {
+                        return Over::Stopped(Stop::Unwatched);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in what upstream's body gave.
+    fn take(&mut self, piece: Option<Result<bytes::Bytes, BrokenOff>>) {
+        match piece {
+            Some(Ok(bytes)) => self.cutter.push(&bytes),
+            Some(Err(error)) => self.body_end = Some(BodyEnd::Broken(error)),
+            None => {
+                self.body_end = Some(BodyEnd::InOrder);
+                if let Some(message) = self.cutter.finish() {
+                    self.keep(message);
+                }
+            }
+        }
+    }
+
+    /// Cuts events off what came, as far as the group has room, and says the most telling of what they mean.
+    fn cut(&mut self) -> Option<Meaning> {
+        let mut most = None;
+        while self.has_room() {
+            match self.cutter.next_message() {
+                Ok(Some(message)) => most = most.max(Some(self.keep(message))),
+                Ok(None) => break,
+                Err(error) => {
+                    self.body_end = Some(BodyEnd::TooLarge(error));
+                    break;
+                }
+            }
+        }
+        most
+    }
+
+    fn keep(&mut self, message: Message) -> Meaning {
+        let piece = Piece {
+            event_type: message.event_type.as_ref().map(EventType::as_str),
+            data: &message.data,
+        };
+        let transcript =
+            self.transcript.get_or_insert_with(|| Transcript::new((self.finder)(piece)));
+        let meaning = transcript.take(piece);
+        self.seen.events += 1;
+        if meaning == Meaning::Content && self.seen.first_content.is_none() {
+            self.seen.first_content = Some(std::time::Instant::now());
+        }
+        self.group_bytes +=
+            message.data.len() + message.source.as_ref().map_or(0, |source| source.len());
+        self.group.push(NewMessage { message, key: None });
+        meaning
+    }
+
+    fn has_room(&self) -> bool {
+        self.group.len() < GROUP_EVENTS_MAX && self.group_bytes < GROUP_BYTES_MAX
+    }
+
+    fn append(&self, messages: Vec<NewMessage>, end: Option<EndReason>) -> Append {
+        Append {
+            topic: self.id.topic(),
+            messages,
+            end,
+            key: None,
+            expected: Expected::Last(self.last),
+        }
+    }
+
+    fn start_append(&mut self) {
+        if self.in_flight.is_some() || self.group.is_empty() {
+            return;
+        }
+        let messages = std::mem::take(&mut self.group);
+        self.group_bytes = 0;
+        let append = self.append(messages, None);
+        let log = Arc::clone(self.app.log());
+        self.in_flight = Some(Box::pin(async move { append_patiently(&*log, append).await }));
+    }
+
+    /// How the stream ended by what upstream said.
+    fn end_reason(&self) -> EndReason {
+        let by_events = self.transcript.as_ref().map(Transcript::end);
+        let has_ended = self.transcript.as_ref().is_some_and(Transcript::has_ended);
+        match &self.body_end {
+            Some(BodyEnd::InOrder) => by_events.unwrap_or(EndReason::Done),
+            _ if has_ended => by_events.unwrap_or(EndReason::Done),
+            Some(BodyEnd::TooLarge(_)) => EndReason::Error,
+            _ => EndReason::Truncated,
+        }
+    }
+
+    /// Records the end, with what tells clients of it.
+    async fn finish(&mut self, over: Over) -> Life {
+        if let Some(in_flight) = self.in_flight.take() {
+            match in_flight.await {
+                Ok(appended) => self.last = appended.last,
+                Err(error) => return self.give_up(&error),
+            }
+        }
+        let has_ended = self.transcript.as_ref().is_some_and(Transcript::has_ended);
+        let (reason, detail) = match over {
+            Over::Log(error) => return self.give_up(&error),
+            // What upstream had said already counts, whatever came then.
+            _ if has_ended => (self.end_reason(), String::new()),
+            Over::Upstream => {
+                let detail = match &self.body_end {
+                    Some(BodyEnd::TooLarge(error)) => error.to_string(),
+                    _ => "upstream ended the stream before it was complete".to_owned(),
+                };
+                (self.end_reason(), detail)
+            }
+            Over::Stopped(stop) => (stop.reason(), stop.detail().to_owned()),
+            Over::Silent(idle) => {
+                (EndReason::Timeout, format!("upstream sent nothing for {idle:?}"))
+            }
+            Over::TookTooLong(total) => {
+                (EndReason::Timeout, format!("the stream took longer than {total:?}"))
+            }
+        };
+        if let Some(BodyEnd::Broken(error)) = &self.body_end {
+            tracing::info!(stream = %self.id, error = error as &dyn std::error::Error, "upstream broke off");
+        }
+        let mut messages = std::mem::take(&mut self.group);
+        if let Some(transcript) = &self.transcript {
+            let closing = transcript.closing(reason, &detail);
+            messages.extend(closing.iter().map(super::closing_message));
+        }
+        let append = self.append(messages, Some(reason));
+        match append_patiently(&**self.app.log(), append).await {
+            Ok(appended) => {
+                self.last = appended.last;
+                Life::Over
+            }
+            Err(error) => self.give_up(&error),
+        }
+    }
+
+    /// Says what it means that the log takes no more of the stream.
+    fn give_up(&self, error: &AppendError) -> Life {
+        match error {
+            // Somebody else ended it, or deleted it, which is durable: there is nothing more to be told.
+            AppendError::Ended { .. } | AppendError::Fenced { .. } => Life::Over,
+            error => {
+                tracing::error!(stream = %self.id, %error, "a stream's end could not be recorded");
+                Life::Lost
+            }
+        }
+    }
+}
+
+/// Appends, and tries again for a while where the disk is full.
+async fn append_patiently(log: &dyn Log, append: Append) -> Result<Appended, AppendError> {
+    for _ in 0..FULL_TRIES_MAX {
+        match log.append(append.clone()).await {
+            Err(AppendError::Full) => tokio::time::sleep(FULL_WAIT).await,
+            result => return result,
+        }
+    }
+    log.append(append).await
+}
+
+async fn under_way(in_flight: &mut Option<InFlight>) -> Result<Appended, AppendError> {
+    match in_flight {
+        Some(append) => append.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether a stream is to be cancelled because nobody watches it.
+#[derive(Debug)]
+struct Watch {
+    /// How long it goes on unwatched; `None` for ever.
+    patience: Option<Duration>,
+    was_watched: bool,
+    unwatched_since: Option<Instant>,
+}
+
+impl Watch {
+    fn new(disconnect: Disconnect) -> Watch {
+        let patience = match disconnect {
+            Disconnect::Continue => None,
+            Disconnect::Cancel => Some(Duration::ZERO),
+            Disconnect::Grace { ms } => Some(Duration::from_millis(ms)),
+        };
+        Watch { patience, was_watched: false, unwatched_since: None }
+    }
+
+    fn is_needed(&self) -> bool {
+        self.patience.is_some()
+    }
+
+    fn gives_up(&mut self, watchers: usize, now: Instant) -> bool {
+        if watchers > 0 {
+            self.was_watched = true;
+            self.unwatched_since = None;
+            return false;
+        }
+        let since = *self.unwatched_since.get_or_insert(now);
+        // Who asked for it needs a moment to begin to read.
+        let settle = if self.was_watched { Duration::ZERO } else { SETTLE };
+        self.patience.is_some_and(|patience| now.duration_since(since) >= patience.max(settle))
+    }
+}
+
+/// How long the first content is waited for, once upstream said anything, before the client is told that there is a
+/// stream. An error within that time is told as a status.
+const GATE: Duration = Duration::from_millis(250);
+/// How long upstream may leave its body open behind the stream's last event.
+const LINGER: Duration = Duration::from_secs(2);
+/// How often it is looked whether somebody watches.
+const WATCH_INTERVAL: Duration = Duration::from_millis(200);
+/// How long the first watcher may take.
+const SETTLE: Duration = Duration::from_secs(2);
+/// How much waits for an append that is under way; upstream is not read meanwhile.
+const GROUP_EVENTS_MAX: usize = 1024;
+const GROUP_BYTES_MAX: usize = 1 << 20;
+/// For how long, in all, a full disk is waited for.
+const FULL_TRIES_MAX: u32 = 60;
+const FULL_WAIT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_given_up_when_nobody_has_watched_it_for_long_enough() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut cancel = Watch::new(Disconnect::Cancel);
+        assert!(!cancel.gives_up(0, at(0)));
+        assert!(!cancel.gives_up(1, at(100)));
+        assert!(cancel.gives_up(0, at(200)));
+
+        let mut never_watched = Watch::new(Disconnect::Cancel);
+        assert!(!never_watched.gives_up(0, at(0)));
+        assert!(!never_watched.gives_up(0, at(1900)));
+        assert!(never_watched.gives_up(0, at(2000)));
+
+        let mut grace = Watch::new(Disconnect::Grace { ms: 5000 });
+        assert!(!grace.gives_up(1, at(0)));
+        assert!(!grace.gives_up(0, at(100)));
+        assert!(!grace.gives_up(0, at(5000)));
+        assert!(!grace.gives_up(1, at(5050)));
+        assert!(!grace.gives_up(0, at(9000)));
+        assert!(grace.gives_up(0, at(14_000)));
+        assert!(!Watch::new(Disconnect::Continue).is_needed());
+    }
+}

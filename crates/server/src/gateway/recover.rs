@@ -1,0 +1,111 @@
+//! Streams that nobody generates any more, ended: those of a process that crashed, and those that somebody cancels from
+//! elsewhere. Start with [`recover`].
+
+use longwave_core::{Append, EndReason, Expected, Seq, TopicInfo};
+use longwave_store::{AppendError, DeleteError, ReadError, TopicsQuery};
+
+use super::replay;
+use super::stream::{Heads, StreamId, TOPIC_PREFIX};
+use crate::http::App;
+
+/// Ends each stream that a process before this one left unfinished: as crashed, with the error that its dialect has for
+/// it. A request under a key that upstream had not answered is forgotten, so that a retry asks again.
+pub(super) async fn recover(app: App) {
+    let mut after = None;
+    loop {
+        let query = TopicsQuery { prefix: TOPIC_PREFIX.to_owned(), after, limit: PAGE };
+        let page = match app.log().topics(query).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::error!(%error, "unfinished streams could not be looked for");
+                return;
+            }
+        };
+        for info in page.topics.iter().filter(|info| info.end.is_none()) {
+            let Some(id) = StreamId::of_topic(&info.topic) else { continue };
+            if app.gateway().running(&id).is_some() {
+                continue;
+            }
+            match end(&app, &id, info, EndReason::Crashed, CRASHED).await {
+                Ok(()) => tracing::info!(stream = %id, "ended a stream that a crash had cut off"),
+                Err(error) => {
+                    tracing::error!(stream = %id, error = &error as &dyn std::error::Error, "a stream could not be ended");
+                }
+            }
+        }
+        let Some(last) = page.topics.last().filter(|_| page.more) else { return };
+        after = Some(last.topic.clone());
+    }
+}
+
+/// Why a stream could not be ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum EndError {
+    #[error("the stream could not be read")]
+    Read(#[from] ReadError),
+    #[error("the stream's end could not be recorded")]
+    Append(#[from] AppendError),
+    #[error("the stream could not be removed")]
+    Delete(#[from] DeleteError),
+}
+
+/// Ends a stream whose task died.
+pub(super) async fn end_unfinished(app: &App, id: &StreamId) {
+    let Ok(Some(info)) = app.log().topic(id.topic()).await else { return };
+    if info.end.is_none()
+        && let Err(error) = end(app, id, &info, EndReason::Crashed, CRASHED).await
+    {
+        tracing::error!(stream = %id, error = &error as &dyn std::error::Error, "a stream could not be ended");
+    }
+}
+
+/// Ends a stream that is generated nowhere, or in another process, which notices when it records more. Nothing happens
+/// where it has ended, or more of it has come since `info` was asked for.
+///
+/// # Errors
+/// [`EndError`].
+pub(super) async fn end(
+    app: &App,
+    id: &StreamId,
+    info: &TopicInfo,
+    reason: EndReason,
+    detail: &str,
+) -> Result<(), EndError> {
+    let log = app.log();
+    let Some(heads) = Heads::read(&**log, id).await? else {
+        // Not a stream's, or of one that has lost its beginning: its end is all that can be told.
+        return append(app, id, info.last, Vec::new(), reason).await;
+    };
+    let Some((_, answer)) = heads.answer else {
+        return Ok(log.delete(id.topic()).await?);
+    };
+    let mut messages = Vec::new();
+    if let Some(dialect) = answer.body.dialect() {
+        let (transcript, _) = replay::transcript(&**log, id, dialect).await?;
+        if transcript.has_ended() {
+            return append(app, id, info.last, messages, transcript.end()).await;
+        }
+        messages.extend(transcript.closing(reason, detail).iter().map(super::closing_message));
+    }
+    append(app, id, info.last, messages, reason).await
+}
+
+async fn append(
+    app: &App,
+    id: &StreamId,
+    last: Seq,
+    messages: Vec<longwave_core::NewMessage>,
+    reason: EndReason,
+) -> Result<(), EndError> {
+    let expected = Expected::Last(last);
+    let append = Append { topic: id.topic(), messages, end: Some(reason), key: None, expected };
+    match app.log().append(append).await {
+        Ok(_) | Err(AppendError::Ended { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How many topics are looked at together.
+const PAGE: usize = 1000;
+const CRASHED: &str = "the gateway went down in the middle of the stream";
