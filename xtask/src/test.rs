@@ -50,6 +50,7 @@ pub(crate) const STEPS: &[Step] = &[
         steps::disk,
     ),
     step("clients", "real clients, directly and through real proxies", steps::clients),
+    step("sdk", "the official SDKs of LLM providers, through the gateway and cuts", steps::sdk),
     step("examples", "every example does what it says", steps::examples),
 ];
 

@@ -40,7 +40,7 @@ class Way:
     name: str
     ask: Callable[..., Answer]
     # What the SDK raises, or makes us raise, when a stream tells that it failed.
-    stream_error: type[Exception]
+    stream_error: tuple[type[Exception], ...]
     is_async: bool = False
     # Whose client the SDK takes.
     http: ModuleType = httpx2
@@ -282,19 +282,22 @@ async def collect(stream: AsyncIterator) -> list:
     return [item async for item in stream]
 
 
+# By `error`, which the SDK raises where it has an `error` of its own, or by `response.failed`.
+RESPONSE_ERRORS = (openai.APIError, ResponseFailed)
+
 WAYS = [
-    Way("openai chat.completions.create", chat_create, openai.APIError),
-    Way("openai chat.completions.stream", chat_stream, openai.APIError),
-    Way("openai async chat.completions.create", chat_create_async, openai.APIError, is_async=True),
-    Way("openai over httpx chat.completions.create", chat_create_httpx, openai.APIError, http=httpx),
-    Way("openai responses.create", responses_create, ResponseFailed),
-    Way("openai responses.stream", responses_stream, ResponseFailed),
-    Way("openai async responses.create", responses_create_async, ResponseFailed, is_async=True),
-    Way("anthropic messages.create", messages_create, anthropic.APIStatusError),
-    Way("anthropic messages.stream", messages_stream, anthropic.APIStatusError),
-    Way("anthropic async messages.create", messages_create_async, anthropic.APIStatusError, is_async=True),
-    Way("ollama chat", ollama_chat, ollama.ResponseError, http=httpx),
-    Way("ollama async chat", ollama_chat_async, ollama.ResponseError, is_async=True, http=httpx),
+    Way("openai chat.completions.create", chat_create, (openai.APIError,)),
+    Way("openai chat.completions.stream", chat_stream, (openai.APIError,)),
+    Way("openai async chat.completions.create", chat_create_async, (openai.APIError,), is_async=True),
+    Way("openai over httpx chat.completions.create", chat_create_httpx, (openai.APIError,), http=httpx),
+    Way("openai responses.create", responses_create, RESPONSE_ERRORS),
+    Way("openai responses.stream", responses_stream, RESPONSE_ERRORS),
+    Way("openai async responses.create", responses_create_async, RESPONSE_ERRORS, is_async=True),
+    Way("anthropic messages.create", messages_create, (anthropic.APIStatusError,)),
+    Way("anthropic messages.stream", messages_stream, (anthropic.APIStatusError,)),
+    Way("anthropic async messages.create", messages_create_async, (anthropic.APIStatusError,), is_async=True),
+    Way("ollama chat", ollama_chat, (ollama.ResponseError,), http=httpx),
+    Way("ollama async chat", ollama_chat_async, (ollama.ResponseError,), is_async=True, http=httpx),
 ]
 
 
