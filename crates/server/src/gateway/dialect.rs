@@ -138,7 +138,7 @@ pub(crate) struct Piece<'a> {
 impl Piece<'_> {
     /// Whether it is the marker that ends the event streams of OpenAI and of those who follow it.
     fn is_done_marker(self) -> bool {
-        self.data.trim_ascii() == b"[DONE]"
+        self.data.trim_ascii_start().starts_with(b"[DONE]")
     }
 }
 

@@ -77,7 +77,7 @@ impl Rules for OpenaiResponses {
         part_of::<u64>(event.remove("sequence_number"))?;
         event.remove("obfuscation");
         let text = event.remove_text("delta")?;
-        Some(Delta::new("delta", text).within([event]))
+        Some(Delta::new(piece, "delta", text)?.within([event]))
     }
 
     fn push_text(&self, piece: Piece<'_>, text: &mut String) {
