@@ -32,6 +32,7 @@ export function cases() {
   return [
     ...ways.flatMap((way) => Object.entries(EARLY).map(([what, how]) => endsEarly(way, what, ...how))),
     ...ways.flatMap((way) => REFUSALS.map((refusal) => refused(way, ...refusal))),
+    ...ways.flatMap((way) => Object.entries(LOST).map((where) => connectionLost(way, ...where))),
     ...OPENERS.flatMap((opener) => [cancelled(opener), left(opener), cancelledByLeaving(opener)]),
   ];
 }
@@ -47,7 +48,7 @@ function endsEarly(way, what, directives, state) {
       expectTold(way, error);
       await stage.onlyCall();
       assert.equal(heads.length, 1, "one answer");
-      assert.equal((await info(stage, heads[0])).state, state);
+      assert.equal(await stateAtEnd(stage, heads[0]), state);
     },
   };
 }
@@ -78,9 +79,14 @@ function isLostConnection(error) {
   return error instanceof TypeError || error?.cause instanceof TypeError;
 }
 
-/** What the gateway tells about the stream that an answer's head names. */
-async function info(stage, headers) {
-  return fetchJson(`${stage.gateway}${headers.get("longwave-stream")}?info`);
+/** The state of the stream that an answer's head names, once it has ended. */
+async function stateAtEnd(stage, headers) {
+  let state;
+  await waitUntil("the stream has ended", async () => {
+    ({ state } = await fetchJson(`${stage.gateway}${headers.get("longwave-stream")}?info`));
+    return state !== "running";
+  });
+  return state;
 }
 
 // What upstream does before there is a first token, and the status that comes of it. `error-first` and the rest are answers
@@ -131,6 +137,23 @@ function refused(way, what, directives, status) {
       const fits = typeof status === "string" ? got >= Number(least) : got === status;
       assert.ok(fits, `the status is ${got}`);
       assert.equal(heads[0].get("longwave-stream"), null, "an answer without a token is no stream");
+      await stage.onlyCall();
+    },
+  };
+}
+
+/** Where the only connection is cut, by the relay's plans. */
+const LOST = { "between head and body": "border", "in the middle of the body": "byte" };
+
+/** Plain use gets no help, and must not take the part for the whole. */
+function connectionLost(way, where, at) {
+  return {
+    name: `${way.name} raises without longwave/fetch when its connection is cut ${where}`,
+    run: async (stage) => {
+      const base = await stage.cuttingLink(at, 1);
+      const error = await expectError(() => way.ask(base, stage.prompt("words=60"), { maxRetries: 0 }));
+      if (error instanceof IncompleteError) throw new Error("the answer ended as if it were whole", { cause: error });
+      assert.equal(await stage.faultsSoFar(), 1);
       await stage.onlyCall();
     },
   };
@@ -189,8 +212,7 @@ function left(opener) {
     run: async (stage) => {
       const { events, headers } = await begun(opener, stage, "words=40 delay=5ms");
       await events.return();
-      await waitUntil("the stream has ended", async () => (await info(stage, headers)).state !== "running");
-      assert.equal((await info(stage, headers)).state, "done");
+      assert.equal(await stateAtEnd(stage, headers), "done");
       assert.equal((await stage.onlyCall()).state, "whole");
     },
   };
@@ -204,7 +226,7 @@ function cancelledByLeaving(opener) {
       const { events, headers } = await begun(opener, stage, SLOW, { fetch });
       await events.return();
       await waitUntil("upstream was left", async () => (await stage.onlyCall()).client_left);
-      assert.equal((await info(stage, headers)).state, "cancelled");
+      assert.equal(await stateAtEnd(stage, headers), "cancelled");
     },
   };
 }

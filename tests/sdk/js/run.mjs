@@ -24,7 +24,7 @@ const { values } = parseArgs({
     /** Only the cases whose names match. */
     only: { type: "string", default: "" },
     /** Cases at a time. */
-    jobs: { type: "string", default: "6" },
+    jobs: { type: "string", default: "12" },
   },
 });
 const settings = { ...values, jobs: Number(values.jobs), gateway: values.directly ? values.upstream : values.gateway };

@@ -11,7 +11,7 @@ import openai
 from longwave.httpx2 import ResumingTransport
 
 from harness import Case, Stage, expect, expect_equal, expect_error, fetch_json, wait_until
-from sdks import WAYS, Way, anthropic_client, anthropic_request, chat_request, openai_client, responses_request
+from sdks import WAYS, IncompleteError, Way, anthropic_client, anthropic_request, chat_request, openai_client, responses_request
 
 # What upstream does, and the state in which the stream ends.
 EARLY = {
@@ -31,8 +31,9 @@ SLOW = "words=400 delay=20ms"
 def cases() -> list[Case]:
     early = [ends_early(way, what, *how) for way in WAYS for what, how in EARLY.items()]
     statuses = [refused(way, *row) for way in WAYS for row in REFUSALS]
+    lost = [connection_lost(way, where, at) for way in WAYS for where, at in LOST.items()]
     begun = [case for opener in OPENERS for case in (cancelled(*opener), left(*opener), cancelled_by_leaving(*opener))]
-    return early + statuses + begun
+    return early + statuses + lost + begun
 
 
 def keeping_heads(way: Way, heads: list) -> type:
@@ -62,7 +63,7 @@ def ends_early(way: Way, what: str, directives: str, state: str) -> Case:
         expect(not is_lost_connection(error), f"the connection was lost instead of an end told: {error!r}")
         stage.only_call()
         expect_equal("answers", len(heads), 1)
-        expect_equal("state", info(stage, heads[0])["state"], state)
+        expect_equal("state", state_at_end(stage, heads[0]), state)
 
     return Case(f"{way.name} raises when upstream's answer is {what}", run)
 
@@ -71,9 +72,11 @@ def is_lost_connection(error: Exception) -> bool:
     return isinstance(error, (openai.APIConnectionError, anthropic.APIConnectionError))
 
 
-def info(stage: Stage, headers) -> dict:
-    """What the gateway tells about the stream that an answer's head names."""
-    return fetch_json(f"{stage.gateway}{headers['longwave-stream']}?info")
+def state_at_end(stage: Stage, headers) -> str:
+    """The state of the stream that an answer's head names, once it has ended."""
+    url = f"{stage.gateway}{headers['longwave-stream']}?info"
+    wait_until("the stream has ended", lambda: fetch_json(url)["state"] != "running")
+    return fetch_json(url)["state"]
 
 
 # What upstream does before there is a first token, and the status that comes of it. `error-first` and the rest are answers
@@ -114,6 +117,23 @@ def refused(way: Way, what: str, directives: str, statuses: range) -> Case:
         stage.only_call()
 
     return Case(f"{way.name} raises {kind.__name__} when it {what}", run)
+
+
+# Where the only connection is cut, by the relay's plans.
+LOST = {"between head and body": "border", "in the middle of the body": "byte"}
+
+
+def connection_lost(way: Way, where: str, at: str) -> Case:
+    """Plain use gets no help, and must not take the part for the whole."""
+
+    def run(stage: Stage) -> None:
+        base = stage.cutting_link(at, 1)
+        error = expect_error(Exception, lambda: way.ask(base, stage.prompt("words=60"), max_retries=0))
+        expect(not isinstance(error, IncompleteError), f"the answer ended as if it were whole: {error!r}")
+        expect_equal("cuts", stage.faults_so_far(), 1)
+        stage.only_call()
+
+    return Case(f"{way.name} raises without a transport when its connection is cut {where}", run)
 
 
 # Streams that are still open: what begins one, and what reads the text so far out of what came.
@@ -162,8 +182,7 @@ def left(name: str, begin: Callable, _kind) -> Case:
         stream = begin(stage.gateway, stage.prompt("words=40 delay=5ms"))
         read_some(stream)
         stream.close()
-        wait_until("the stream has ended", lambda: info(stage, stream.response.headers)["state"] != "running")
-        expect_equal("state", info(stage, stream.response.headers)["state"], "done")
+        expect_equal("state", state_at_end(stage, stream.response.headers), "done")
         expect_equal("upstream's state", stage.only_call()["state"], "whole")
 
     return Case(f"{name} goes on when its client leaves", run)
@@ -175,6 +194,6 @@ def cancelled_by_leaving(name: str, begin: Callable, _kind) -> Case:
         read_some(stream)
         stream.close()
         wait_until("upstream was left", lambda: stage.only_call()["client_left"])
-        expect_equal("state", info(stage, stream.response.headers)["state"], "cancelled")
+        expect_equal("state", state_at_end(stage, stream.response.headers), "cancelled")
 
     return Case(f"{name} is cancelled by a client that leaves with on_close=cancel", run)

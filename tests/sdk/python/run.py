@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--directly", action="store_true", help="without a gateway: what the SDKs do with the simulator")
     parser.add_argument("--seed", default=str(random.randrange(10**9)), help="where connections are cut")
     parser.add_argument("--only", default="", metavar="PATTERN", help="only the cases whose names match")
-    parser.add_argument("--jobs", type=int, default=6, help="cases at a time")
+    parser.add_argument("--jobs", type=int, default=12, help="cases at a time")
     arguments = parser.parse_args()
     if arguments.directly:
         arguments.gateway = arguments.upstream
