@@ -96,6 +96,11 @@ impl Gateway {
         }
     }
 
+    /// Whether a path is upstream's, and not the server's own.
+    pub(crate) fn serves(&self, path: &str) -> bool {
+        self.route(path).is_some()
+    }
+
     fn route(&self, path: &str) -> Option<&Arc<Route>> {
         self.routes.iter().find(|route| route.options.rest_of(path).is_some())
     }

@@ -11,7 +11,7 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use longwave_core::{Append, DataFormat, EndReason, Expected, Message, NewMessage, Seq};
 use longwave_store::AppendError;
 use tokio::sync::oneshot;
@@ -108,6 +108,7 @@ impl Exchange {
     async fn answer(self, ask: Ask, reply: &mut Reply) -> bool {
         let timeout = Duration::from_millis(self.route.options.first_byte_timeout_ms);
         let deadline = Instant::now() + timeout;
+        let method = ask.method.clone();
         let sent = tokio::select! {
             sent = self.route.upstream.send(ask, timeout) => sent,
             stop = self.running.stopped() => return tell(reply, Err(stopped(stop))),
@@ -115,7 +116,7 @@ impl Exchange {
         };
         match sent {
             Err(error) => tell(reply, Err(error.problem())),
-            Ok(response) => match stream_kind(response.status(), response.headers()) {
+            Ok(response) => match stream_kind(&method, response.status(), response.headers()) {
                 Some(lines) => self.record(response, lines, deadline, timeout, reply).await,
                 None if self.is_claimed() && response.status().is_success() => {
                     self.keep_whole(response, reply).await
@@ -257,7 +258,10 @@ impl Syntax {
 }
 
 /// Whether an answer is a stream that can be recorded.
-fn stream_kind(status: StatusCode, headers: &HeaderMap) -> Option<Syntax> {
+fn stream_kind(method: &Method, status: StatusCode, headers: &HeaderMap) -> Option<Syntax> {
+    if method == Method::HEAD {
+        return None;
+    }
     let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let syntax = match essence.as_str() {

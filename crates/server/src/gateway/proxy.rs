@@ -6,9 +6,10 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
+use http_body::Body as _;
 use longwave_core::{IdempotencyKey, Seq, StartAt, TypeFilter};
 use tokio::sync::oneshot;
 
@@ -45,7 +46,8 @@ async fn proxy(app: &App, route: Arc<Route>, request: Request) -> Result<Respons
         return Ok(response);
     }
     let body = read_body(app, &parts, body).await?;
-    let call = Call::new(app, route, &parts, &rest, body.bytes())?;
+    let mut call = Call::new(app, route, &parts, &rest, body.bytes())?;
+    call.headers.extend(body.length().map(|length| (CONTENT_LENGTH, length.into())));
     match (&call.key, body) {
         (Some(key), RequestBody::Whole(bytes)) => {
             call.join_or_ask(key, &parts.headers, bytes).await
@@ -95,9 +97,18 @@ impl RequestBody {
         }
     }
 
+    /// How long it is, where it is passed on and that is known: not every upstream takes a body in chunks.
+    fn length(&self) -> Option<u64> {
+        match self {
+            RequestBody::Whole(_) => None,
+            RequestBody::Passing(body) => body.size_hint().exact().filter(|bytes| *bytes > 0),
+        }
+    }
+
     fn into_upstream(self) -> reqwest::Body {
         match self {
             RequestBody::Whole(bytes) => bytes.into(),
+            RequestBody::Passing(body) if body.is_end_stream() => Bytes::new().into(),
             RequestBody::Passing(body) => reqwest::Body::wrap_stream(body.into_data_stream()),
         }
     }

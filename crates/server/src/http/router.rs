@@ -3,8 +3,9 @@
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, any, get, post};
+use http::header::ACCESS_CONTROL_REQUEST_METHOD;
 use http::{Method, Uri};
 
 use super::{App, Code, Problem, TopicPath, openapi, origin, probes, publish, read, topics};
@@ -25,6 +26,7 @@ pub(crate) fn with_middleware(routes: Router<App>, app: App) -> Router {
         .fallback(proxied)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(origin::cors(&app.options().origins))
+        .layer(middleware::from_fn_with_state(app.clone(), plain_options))
         .layer(middleware::from_fn_with_state(app.clone(), origin::check))
         .layer(middleware::from_fn_with_state(app.clone(), count))
         .with_state(app)
@@ -74,6 +76,16 @@ async fn no_topic(TopicPath(topic): TopicPath) -> Problem {
 async fn proxied(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let uri = request.uri().clone();
     gateway::handle(&app, request).await.unwrap_or_else(|| Err(not_found(&uri)))
+}
+
+/// Passes an `OPTIONS` on that is no browser's question about another origin: the layer below would answer it as one.
+async fn plain_options(State(app): State<App>, request: Request, next: Next) -> Response {
+    let asks_for_origin = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let is_plain = request.method() == Method::OPTIONS && !asks_for_origin;
+    if is_plain && app.gateway().serves(request.uri().path()) {
+        return proxied(State(app), request).await.into_response();
+    }
+    next.run(request).await
 }
 
 fn not_found(uri: &Uri) -> Problem {

@@ -13,6 +13,7 @@ mod cli_tools;
 mod client_real;
 mod descriptors;
 mod errors;
+mod gateway;
 mod handover;
 mod limits;
 mod manage;

@@ -3,6 +3,7 @@
 mod faulty;
 pub(crate) mod process;
 mod raw;
+mod upstream;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 pub(crate) use faulty::FaultyLog;
 pub(crate) use raw::{RawAnswer, RawClient};
+pub(crate) use upstream::{Asked, Nowhere, Script, Upstream};
 
 /// A running server and the log under it.
 pub(crate) struct TestServer {
