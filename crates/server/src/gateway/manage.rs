@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::running::Stop;
 use super::stream::{Heads, StreamId, TOPIC_PREFIX};
 use super::view::{Position, relay};
-use crate::http::{App, Code, Problem, Query, append_problem, read_problem, rfc3339};
+use crate::http::{App, Code, Problem, Query, read_problem, rfc3339};
 
 /// A stream as it is now.
 #[derive(Debug, Serialize, ToSchema)]
@@ -155,18 +155,10 @@ pub(crate) async fn cancel(
             let reason = EndReason::Cancelled;
             let ended =
                 super::recover::end(&app, &id, &info, reason, Stop::Cancelled.detail()).await;
-            ended.map_err(|error| end_problem(&app, &error))?;
+            ended.map_err(|error| super::recover::problem(&app, &error))?;
         }
     }
     info(&app, &id).await
-}
-
-fn end_problem(app: &App, error: &super::recover::EndError) -> Problem {
-    match error {
-        super::recover::EndError::Append(error) => append_problem(app, error),
-        super::recover::EndError::Read(error) => read_problem(error),
-        super::recover::EndError::Delete(error) => Problem::new(Code::Internal, error),
-    }
 }
 
 /// Lists streams.

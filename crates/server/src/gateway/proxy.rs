@@ -20,7 +20,7 @@ use super::running::Entered;
 use super::stream::{AnswerHead, Heads, RequestHead, StreamCursor, StreamId, answer_of};
 use super::upstream::{Ask, Wants, request_headers, url};
 use super::view::{Position, last_event_id, relay};
-use super::{Disconnect, Route};
+use super::{Disconnect, Route, recover};
 use crate::http::{
     App, BodyLimit, Code, IDEMPOTENCY_KEY, LONGWAVE_DUPLICATE, Problem, Query, read_problem,
     read_whole,
@@ -201,6 +201,9 @@ impl Call {
                 return Ok(response);
             }
             let running = gateway.running(&id);
+            if let Some(running) = &running {
+                running.begun().await;
+            }
             if let Some(response) = self.join(&id, client).await? {
                 return Ok(response);
             }
@@ -228,6 +231,12 @@ impl Call {
         }
         let answer = match heads.answer {
             Some((_, answer)) => answer,
+            // Nobody asks upstream for it any more, though the log has it that somebody does.
+            None if self.app.gateway().running(id).is_none() => {
+                let ended = recover::end_unfinished(&self.app, id).await;
+                ended.map_err(|error| recover::problem(&self.app, &error))?;
+                return Ok(None);
+            }
             None => match answer_to_come(&self.app, id).await? {
                 Some(answer) => answer,
                 None => return Ok(None),
@@ -282,7 +291,9 @@ async fn supervise(app: App, entered: Entered, run: impl Future<Output = ()> + S
     drop(entered);
     if died {
         tracing::error!(stream = %id, "the gateway failed at a stream");
-        super::recover::end_unfinished(&app, &id).await;
+        if let Err(error) = recover::end_unfinished(&app, &id).await {
+            tracing::error!(stream = %id, error = &error as &dyn std::error::Error, "a stream could not be ended");
+        }
     }
 }
 

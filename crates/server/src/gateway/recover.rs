@@ -6,7 +6,7 @@ use longwave_store::{AppendError, DeleteError, ReadError, TopicsQuery};
 
 use super::replay;
 use super::stream::{Heads, StreamId, TOPIC_PREFIX};
-use crate::http::App;
+use crate::http::{App, Code, Problem, append_problem, read_problem};
 
 /// Ends each stream that a process before this one left unfinished: as crashed, with the error that its dialect has for
 /// it. A request under a key that upstream had not answered is forgotten, so that a retry asks again.
@@ -50,13 +50,24 @@ pub(super) enum EndError {
     Delete(#[from] DeleteError),
 }
 
-/// Ends a stream whose task died.
-pub(super) async fn end_unfinished(app: &App, id: &StreamId) {
-    let Ok(Some(info)) = app.log().topic(id.topic()).await else { return };
-    if info.end.is_none()
-        && let Err(error) = end(app, id, &info, EndReason::Crashed, CRASHED).await
-    {
-        tracing::error!(stream = %id, error = &error as &dyn std::error::Error, "a stream could not be ended");
+/// Ends a stream, unless it has ended, that nobody generates any more though nobody ended it: its task died, or the log
+/// took nothing at that time.
+///
+/// # Errors
+/// [`EndError`].
+pub(super) async fn end_unfinished(app: &App, id: &StreamId) -> Result<(), EndError> {
+    match app.log().topic(id.topic()).await? {
+        Some(info) if info.end.is_none() => end(app, id, &info, EndReason::Crashed, CRASHED).await,
+        _ => Ok(()),
+    }
+}
+
+/// What is answered where a stream can't be ended.
+pub(super) fn problem(app: &App, error: &EndError) -> Problem {
+    match error {
+        EndError::Append(error) => append_problem(app, error),
+        EndError::Read(error) => read_problem(error),
+        EndError::Delete(error) => Problem::new(Code::Internal, error),
     }
 }
 
