@@ -143,22 +143,24 @@ async fn start(settings: &Settings) -> Result<(Server, Option<Arc<SegmentLog>>),
         true => Claim::make(options.clone()).await.map_err(takeover_failure)?,
         false => None,
     };
-    let (listeners, claimed, opened) = match claim {
+    let (http, listeners, claimed, opened) = match claim {
         Some((claim, inherited)) => {
-            // Before the log: what can't be bound must not cost anybody a moment.
+            // Before the log: what can't be had or bound must not cost anybody a moment.
+            let http = http_options(settings)?;
             let listeners = Listeners::bind(listen, inherited).map_err(failed)?;
             let (claimed, opened) = claim.open().await.map_err(takeover_failure)?;
-            (listeners, Some(claimed), opened)
+            (http, listeners, Some(claimed), opened)
         }
         None => {
             // After the log: who waits in a listener's queue shall not wait for a log that can't be opened.
             let opened = tokio::task::spawn_blocking(move || SegmentLog::open(options)).await?;
             let (log, commits) = opened.map_err(|error| open_failure(settings, error))?;
-            match Listeners::bind(listen, Vec::new()) {
-                Ok(listeners) => (listeners, None, Ok((log, commits))),
-                Err(error) => {
+            let bind = |http| Ok((http, Listeners::bind(listen, Vec::new()).map_err(failed)?));
+            match http_options(settings).and_then(bind) {
+                Ok((http, listeners)) => (http, listeners, None, Ok((log, commits))),
+                Err(failure) => {
                     log.close().await;
-                    return Err(failed(error));
+                    return Err(failure);
                 }
             }
         }
@@ -167,7 +169,7 @@ async fn start(settings: &Settings) -> Result<(Server, Option<Arc<SegmentLog>>),
     if let Some(claimed) = claimed {
         claimed.serve().await;
     }
-    let server = Server::start_on(listeners, http_options(settings)?, log.clone(), commits)?;
+    let server = Server::start_on(listeners, http, log.clone(), commits)?;
     Ok((server, Some(log)))
 }
 

@@ -108,8 +108,8 @@ const ROUTES_INTRODUCTION: &str = "
 A route of the gateway is a table of the file, `[[gateway.routes]]`, with the keys below. `--gateway` and
 `LONGWAVE_GATEWAY` give a route with no more than prefix and upstream; everything else then is as by default. Such a route
 stands in for the file's route of the same prefix, the whole of it: none of the file's keys apply, and headers that the
-file adds go nowhere. As with all lists, the flag wins over the variable; the file's other routes stay. A
-URL with a comma can stand in the file alone.
+file adds go nowhere. The file's other routes stay. As with all lists, the flag wins over the variable. A URL with a comma
+can stand in the file alone.
 
 ```toml
 [gateway]

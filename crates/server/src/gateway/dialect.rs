@@ -84,6 +84,11 @@ impl Dialect {
         detect::detect(path, headers, first)
     }
 
+    /// The dialect that is spoken at a path with a name that a provider made known.
+    pub(crate) fn of_path(path: &str) -> Option<Dialect> {
+        detect::by_path(path)
+    }
+
     /// Whether its streams are lines of JSON, and no event streams.
     pub(crate) fn is_lines(self) -> bool {
         self == Dialect::Ollama
@@ -138,7 +143,7 @@ pub(crate) struct Piece<'a> {
 impl Piece<'_> {
     /// Whether it is the marker that ends the event streams of OpenAI and of those who follow it.
     fn is_done_marker(self) -> bool {
-        self.data.trim_ascii() == b"[DONE]"
+        self.data.trim_ascii_start().starts_with(b"[DONE]")
     }
 }
 

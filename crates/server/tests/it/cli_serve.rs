@@ -146,6 +146,19 @@ fn a_route_that_sends_keys_in_the_clear_is_warned_of() {
 }
 
 #[test]
+fn a_secret_that_can_not_be_used_costs_the_server_that_was_to_be_taken_over_nothing() {
+    let server = ServeProcess::start(&[]);
+    let data = server.dir().join("data");
+    std::fs::write(data.join("gateway.key"), "short").unwrap();
+    let flags = ["serve", "--data", data.to_str().unwrap(), "--gateway", "/v1=http://127.0.0.1:9"];
+    let listen = server.addr.to_string();
+    let takeover = [flags.as_slice(), &["--listen", &listen, "--takeover"]].concat();
+    let told = run(longwave(&takeover), b"").failed(1);
+    assert!(told.contains("the gateway's secret") && told.contains("gateway.key"), "{told}");
+    server.run(&["publish", "t", "still there"]).ok();
+}
+
+#[test]
 fn routes_are_listed_with_the_settings_without_what_headers_hold() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("l.toml");

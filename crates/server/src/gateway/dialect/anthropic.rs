@@ -68,7 +68,7 @@ impl Rules for Anthropic {
             _ => return None,
         };
         let text = news.remove_text(name)?;
-        Some(Delta::new(name, text).within([event, news]))
+        Some(Delta::new(piece, name, text)?.within([event, news]))
     }
 
     fn push_text(&self, piece: Piece<'_>, text: &mut String) {

@@ -28,13 +28,13 @@ pub(crate) fn compact(dialect: Dialect, pieces: &[Piece<'_>]) -> Vec<Compacted> 
             && run.goes_on_with(piece, delta)
         {
             run.last = last;
-            run.piece = piece;
+            run.around = delta.around;
             run.texts.push(delta.text);
             continue;
         }
         compacted.extend(run.take().map(Run::into_event));
         match delta {
-            Some(delta) => run = Some(Run { last, piece, texts: vec![delta.text], delta }),
+            Some(first) => run = Some(Run::new(last, piece.event_type, first)),
             None => compacted.push(Compacted { last, merged: None }),
         }
     }
@@ -57,14 +57,19 @@ pub(super) struct Delta<'a> {
     frame: Vec<(Cow<'a, str>, &'a str)>,
     /// The member with the text.
     name: &'static str,
-    /// The text's JSON, quotes and all. A part of the event's data.
+    /// The text as JSON has it between its quotes.
     text: &'a str,
+    /// The event's data up to the text, and from behind it.
+    around: (&'a [u8], &'a [u8]),
 }
 
 impl<'a> Delta<'a> {
-    /// A piece of the text that the member `name` holds. `text` is its JSON, as it is in the event's data.
-    pub(super) fn new(name: &'static str, text: &'a str) -> Delta<'a> {
-        Delta { frame: Vec::new(), name, text }
+    /// A piece of the text that the member `name` holds. `json` is the text's JSON, a part of the event's data.
+    pub(super) fn new(piece: Piece<'a>, name: &'static str, json: &'a str) -> Option<Delta<'a>> {
+        let text = json.strip_prefix('"')?.strip_suffix('"')?;
+        let span = span_of(piece.data, text)?;
+        let around = (piece.data.get(..span.start)?, piece.data.get(span.end..)?);
+        Some(Delta { frame: Vec::new(), name, text, around })
     }
 
     /// The piece, in objects of which this much is left besides the text and what may differ.
@@ -79,37 +84,30 @@ impl<'a> Delta<'a> {
 
 /// Deltas in a row that become one event.
 struct Run<'a> {
+    event_type: Option<&'a str>,
+    first: Delta<'a>,
+    /// The last one's index, and its data around its text.
     last: usize,
-    piece: Piece<'a>,
-    /// The delta that began it.
-    delta: Delta<'a>,
-    /// Never empty; the last one is a part of `piece`.
+    around: (&'a [u8], &'a [u8]),
     texts: Vec<&'a str>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(index: usize, event_type: Option<&'a str>, first: Delta<'a>) -> Run<'a> {
+        Run { event_type, last: index, around: first.around, texts: vec![first.text], first }
+    }
+
     fn goes_on_with(&self, piece: Piece<'_>, delta: &Delta<'_>) -> bool {
-        self.piece.event_type == piece.event_type
-            && self.delta.name == delta.name
-            && self.delta.frame == delta.frame
+        self.event_type == piece.event_type
+            && self.first.name == delta.name
+            && self.first.frame == delta.frame
     }
 
     fn into_event(self) -> Compacted {
-        Compacted { last: self.last, merged: self.merged() }
-    }
-
-    fn merged(&self) -> Option<Vec<u8>> {
-        let [_, .., last] = self.texts.as_slice() else { return None };
-        let span = span_of(self.piece.data, last)?;
-        let mut merged = self.piece.data.get(..span.start)?.to_vec();
         // JSON's texts can be joined as they are: what is escaped stays so.
-        merged.push(b'"');
-        for text in &self.texts {
-            merged.extend(text.strip_prefix('"')?.strip_suffix('"')?.bytes());
-        }
-        merged.push(b'"');
-        merged.extend_from_slice(self.piece.data.get(span.end..)?);
-        Some(merged)
+        let (before, after) = self.around;
+        let join = || [before, self.texts.concat().as_bytes(), after].concat();
+        Compacted { last: self.last, merged: (self.texts.len() > 1).then(join) }
     }
 }
 

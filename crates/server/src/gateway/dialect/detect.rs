@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::json::text_of;
+use super::json::{Text, part_of, text_of};
 use super::{Dialect, Piece};
 
 pub(super) fn detect(path: &str, headers: &HeaderMap, first: Piece<'_>) -> Dialect {
@@ -24,34 +24,37 @@ fn is_lines(headers: &HeaderMap) -> bool {
     LINE_TYPES.iter().any(|line_type| essence.trim().eq_ignore_ascii_case(line_type))
 }
 
+/// By an event that no other stream is likely to start with: one that is taken for what it is not would be held to
+/// rules that it does not know.
 fn by_event(first: Piece<'_>) -> Option<Dialect> {
     let event: First<'_> = serde_json::from_slice(first.data).ok()?;
     let kind = text_of(event.kind);
-    if let Some(kind) = kind.as_deref().or(first.event_type) {
-        let is_one_of = |kinds: &[&str]| kinds.contains(&kind);
-        if kind.starts_with("response.") {
+    match kind.as_deref().or(first.event_type).unwrap_or_default() {
+        "response.created" | "response.queued" | "response.in_progress" => {
             return Some(Dialect::OpenaiResponses);
         }
-        if is_one_of(&["message_start", "ping", "content_block_start", "content_block_delta"]) {
-            return Some(Dialect::Anthropic);
-        }
-        if is_one_of(&VERCEL_UI_PARTS) || event.error_text.is_some() {
-            return Some(Dialect::VercelUi);
-        }
-        if kind == "error" && event.sequence_number.is_some() {
+        kind if event.sequence_number.is_some()
+            && (kind == "error" || kind.starts_with("response.")) =>
+        {
             return Some(Dialect::OpenaiResponses);
         }
-        if event.kind.is_some() && kind == "error" && event.error.is_some() {
-            return Some(Dialect::Anthropic);
+        "message_start" => return Some(Dialect::Anthropic),
+        "start" if event.message_id.is_some() => return Some(Dialect::VercelUi),
+        kind if VERCEL_UI_PARTS.contains(&kind) => return Some(Dialect::VercelUi),
+        "error" if event.error_text.is_some() => return Some(Dialect::VercelUi),
+        "error" if kind.is_some() => {
+            let error = part_of(event.error);
+            return error.map(|Kind { .. }| Dialect::Anthropic);
         }
+        _ => {}
     }
-    let object = text_of(event.object).unwrap_or_default();
-    let is_chat =
-        ["chat.completion.chunk", "chat.completion", "text_completion"].contains(&&*object);
-    (is_chat || event.choices.is_some()).then_some(Dialect::OpenaiChat)
+    let is_chunk = text_of(event.object).is_some_and(|object| CHUNKS.contains(&&*object));
+    let choices: Vec<Choice<'_>> = part_of(event.choices).unwrap_or_default();
+    let has_news = choices.iter().any(|choice| choice.delta.or(choice.text).is_some());
+    (is_chunk || has_news).then_some(Dialect::OpenaiChat)
 }
 
-fn by_path(path: &str) -> Option<Dialect> {
+pub(super) fn by_path(path: &str) -> Option<Dialect> {
     let path = path.trim_end_matches('/');
     if path.ends_with("/completions") {
         Some(Dialect::OpenaiChat)
@@ -78,6 +81,22 @@ struct First<'a> {
     sequence_number: Option<&'a RawValue>,
     #[serde(borrow, rename = "errorText")]
     error_text: Option<&'a RawValue>,
+    #[serde(borrow, rename = "messageId")]
+    message_id: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow, rename = "type")]
+    _kind: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow)]
+    delta: Option<&'a RawValue>,
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
 }
 
 const VERCEL_UI_HEADER: &str = "x-vercel-ai-ui-message-stream";
@@ -91,6 +110,9 @@ const LINE_TYPES: [&str; 5] = [
     "application/json-lines",
 ];
 
-/// Parts that a UI message stream starts with.
-const VERCEL_UI_PARTS: [&str; 6] =
-    ["start", "start-step", "text-start", "text-delta", "reasoning-start", "tool-input-start"];
+/// Parts that a UI message stream may start with, besides `start` with a message's id.
+const VERCEL_UI_PARTS: [&str; 5] =
+    ["start-step", "text-start", "text-delta", "reasoning-start", "tool-input-start"];
+
+/// What chunks of chat and of the older completions call themselves.
+const CHUNKS: [&str; 2] = ["chat.completion.chunk", "text_completion"];

@@ -1,5 +1,4 @@
-//! Reading JSON no further than needed: [`Object`], the members of one, [`Weight`], whether a value says anything, and
-//! [`Short`], a name that is worth keeping.
+//! Reading JSON no further than needed: [`Object`], the members of one, and [`Weight`], whether a value says anything.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,5 +1,7 @@
-//! Ollama: a line of JSON each, the last one with `"done":true`, or `{"error":…}`. Also its lines about work on models
-//! (`/api/pull` and others), which end with `{"status":"success"}`.
+//! Ollama: a line of JSON each, the last one with `"done":true`, or `{"error":…}`.
+//!
+//! Nothing but these lines tells its streams from lines of JSON of other kinds, such as those about a model that is
+//! fetched. Of streams without such lines nothing is known but that they are lines, and any end may be their end.
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -8,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::compact::Delta;
 use super::failure::message_of;
-use super::json::{Object, Text, part_of, says, text_of};
+use super::json::{Object, Text, part_of, says};
 use super::transcript::{Known, Notice, Shape};
 use super::{Closing, Failure, Meaning, Piece, Rules};
 
@@ -19,23 +21,29 @@ impl Rules for Ollama {
         let Ok(line) = serde_json::from_slice::<Line<'_>>(piece.data) else {
             return Meaning::Content;
         };
-        if says(line.error) {
+        if says(line.error) && is_alone(piece) {
             known.shape = Shape::Own;
             return known.fail(failure(piece));
         }
         known.set_model(line.model);
         known.set_usage(line.prompt_eval_count, line.eval_count);
-        let status = text_of(line.status);
-        let done = part_of::<bool>(line.done);
-        if done.is_some() || status.is_some() {
-            known.shape = Shape::Own;
-        } else if known.shape == Shape::Unknown {
-            known.shape = Shape::Foreign;
-        }
-        match (done, status.as_deref()) {
-            (Some(true), _) | (None, Some("success")) => known.finish(),
-            (Some(false), _) if !line.says_something() => Meaning::Prelude,
-            _ => Meaning::Content,
+        match part_of::<bool>(line.done).filter(|_| line.model.is_some()) {
+            Some(done) => {
+                known.shape = Shape::Own;
+                if done {
+                    known.finish()
+                } else if line.says_something() {
+                    Meaning::Content
+                } else {
+                    Meaning::Prelude
+                }
+            }
+            None => {
+                if known.shape == Shape::Unknown {
+                    known.shape = Shape::Foreign;
+                }
+                Meaning::Content
+            }
         }
     }
 
@@ -45,7 +53,7 @@ impl Rules for Ollama {
 
     fn delta<'a>(&self, piece: Piece<'a>) -> Option<Delta<'a>> {
         let mut line = Object::parse(piece.data)?;
-        if line.remove("done")?.get() != "false" {
+        if line.is_silent("model") || line.remove("done")?.get() != "false" {
             return None;
         }
         // A merged line has the last one's time.
@@ -56,8 +64,10 @@ impl Rules for Ollama {
         };
         let (name, text) =
             TEXTS.iter().find_map(|name| Some((*name, holder.remove_text(name)?)))?;
-        let is_only_news = OTHER_NEWS.iter().chain(&TEXTS).all(|name| holder.is_silent(name));
-        is_only_news.then(|| Delta::new(name, text).within([line, holder]))
+        if !OTHER_NEWS.iter().chain(&TEXTS).all(|name| holder.is_silent(name)) {
+            return None;
+        }
+        Some(Delta::new(piece, name, text)?.within([line, holder]))
     }
 
     fn push_text(&self, piece: Piece<'_>, text: &mut String) {
@@ -65,6 +75,11 @@ impl Rules for Ollama {
         let said = [response, message.and_then(|message| message.content)];
         said.into_iter().flatten().for_each(|Text(said)| text.push_str(&said));
     }
+}
+
+/// Whether a line holds an error and perhaps its status, and is no row of something that has a member `error`.
+fn is_alone(piece: Piece<'_>) -> bool {
+    Object::parse(piece.data).is_some_and(|line| line.into_members().len() <= 2)
 }
 
 fn failure(piece: Piece<'_>) -> Failure {
@@ -83,8 +98,6 @@ struct Line<'a> {
     model: Option<&'a RawValue>,
     #[serde(borrow)]
     done: Option<&'a RawValue>,
-    #[serde(borrow)]
-    status: Option<&'a RawValue>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
     #[serde(borrow)]

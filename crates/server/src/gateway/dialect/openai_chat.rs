@@ -47,6 +47,9 @@ impl Rules for OpenaiChat {
     }
 
     fn delta<'a>(&self, piece: Piece<'a>) -> Option<Delta<'a>> {
+        if piece.event_type == Some("error") {
+            return None;
+        }
         let mut chunk = Object::parse(piece.data)?;
         let mut choice = chunk.remove_single("choices")?;
         // Random padding, new in each chunk.
@@ -57,8 +60,10 @@ impl Rules for OpenaiChat {
             return None;
         }
         if let Some(text) = choice.remove_text("text") {
-            let is_only_news = choice.is_silent("delta");
-            return is_only_news.then(|| Delta::new("text", text).within([chunk, choice]));
+            if !choice.is_silent("delta") {
+                return None;
+            }
+            return Some(Delta::new(piece, "text", text)?.within([chunk, choice]));
         }
         let mut news = choice.remove_object("delta")?;
         if !news.is_silent("tool_calls") {
@@ -70,10 +75,13 @@ impl Rules for OpenaiChat {
                 return None;
             }
             let rests = [chunk, choice, news, call, function];
-            return Some(Delta::new("arguments", arguments).within(rests));
+            return Some(Delta::new(piece, "arguments", arguments)?.within(rests));
         }
         let (name, text) = TEXTS.iter().find_map(|name| Some((*name, news.remove_text(name)?)))?;
-        news.is_silent_but("role").then(|| Delta::new(name, text).within([chunk, choice, news]))
+        if !news.is_silent_but("role") {
+            return None;
+        }
+        Some(Delta::new(piece, name, text)?.within([chunk, choice, news]))
     }
 
     fn push_text(&self, piece: Piece<'_>, text: &mut String) {

@@ -72,11 +72,12 @@ impl Rules for OpenaiResponses {
         if !TEXTS.contains(&kind) || !event.is_silent("logprobs") {
             return None;
         }
-        // A merged event has the last one's number and random padding.
-        event.remove("sequence_number");
+        // A merged event has the last one's number and random padding. All of a run must have a number, or the last
+        // one that was said could be lost.
+        part_of::<u64>(event.remove("sequence_number"))?;
         event.remove("obfuscation");
         let text = event.remove_text("delta")?;
-        Some(Delta::new("delta", text).within([event]))
+        Some(Delta::new(piece, "delta", text)?.within([event]))
     }
 
     fn push_text(&self, piece: Piece<'_>, text: &mut String) {
@@ -87,6 +88,11 @@ impl Rules for OpenaiResponses {
             text.push_str(&delta);
         }
     }
+}
+
+/// An event's number.
+pub(super) fn sequence_number(piece: Piece<'_>) -> Option<u64> {
+    part_of(serde_json::from_slice::<Event<'_>>(piece.data).ok()?.sequence_number)
 }
 
 /// Takes in a whole response object.

@@ -464,9 +464,9 @@ const SHAPES: [&str; 24] = [
     r#"{"type":"text-delta","id":"t","delta":TEXT}"#,
     r#"{"type":"text-delta","id":NUMBER,"delta":TEXT,"providerMetadata":NUMBER}"#,
     r#"{"type":"finish","messageMetadata":TEXT}"#,
-    r#"{"response":TEXT,"created_at":TEXT,"done":false}"#,
-    r#"{"message":{"role":"assistant","content":TEXT},"done":false}"#,
-    r#"{"message":{"content":TEXT,"thinking":TEXT},"response":TEXT,"done":NUMBER}"#,
-    r#"{"done":true,"eval_count":NUMBER}"#,
+    r#"{"model":"m","response":TEXT,"created_at":TEXT,"done":false}"#,
+    r#"{"model":"m","message":{"role":"assistant","content":TEXT},"done":false}"#,
+    r#"{"model":TEXT,"message":{"content":TEXT,"thinking":TEXT},"response":TEXT,"done":NUMBER}"#,
+    r#"{"model":"m","done":true,"eval_count":NUMBER}"#,
     "[DONE]",
 ];

@@ -58,7 +58,7 @@ impl Rules for VercelUi {
             _ => return None,
         };
         let text = part.remove_text(name)?;
-        Some(Delta::new(name, text).within([part]))
+        Some(Delta::new(piece, name, text)?.within([part]))
     }
 
     fn push_text(&self, piece: Piece<'_>, text: &mut String) {

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::http::HttpOptions;
 use crate::hub::Subscribe;
-use crate::transports::read_request::{DataShape, STREAM_TYPE};
+use crate::transports::read_request::DataShape;
 
 struct Bench {
     app: App,
@@ -79,7 +79,7 @@ async fn drain(mut body: Body) -> (String, Result<(), String>) {
 const SENT: &str = "data: one\nid: abc:2\n\nevent: x\r\ndata:two\r\nid: abc:3\r\n\r\n";
 
 fn recorded() -> Vec<Message> {
-    let head = Message { event_type: EventType::control(STREAM_TYPE).ok(), ..text("{}") };
+    let head = Message { event_type: EventType::control("longwave.stream").ok(), ..text("{}") };
     let two = Message {
         event_type: EventType::new("x").ok(),
         source: Some("event: x\r\ndata:two\r\n\r\n".into()),
