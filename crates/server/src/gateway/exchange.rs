@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use longwave_core::{Append, DataFormat, EndReason, Expected, Message, NewMessage, Seq};
@@ -104,6 +104,7 @@ impl Exchange {
                 Err(error) => return Err(append_problem(&self.app, &error)),
             }
         }
+        self.running.set_life(Life::Running);
         Ok(Begun::Ours)
     }
 
@@ -256,27 +257,26 @@ impl Exchange {
     ) -> bool {
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes_max = self.app.options().event_bytes_max;
-        let mut body = BytesMut::new();
-        let mut rest = response.bytes_stream();
-        while let Some(piece) = rest.next().await {
-            let Ok(piece) = piece else {
-                let problem =
-                    Problem::new(Code::UpstreamBroken, "upstream broke off in its answer");
-                return tell(reply, Err(tally.failure(problem)));
-            };
-            body.extend_from_slice(&piece);
-            if body.len() > bytes_max {
+        let idle = Duration::from_millis(self.route.options.idle_timeout_ms);
+        let mut rest = response.bytes_stream().boxed();
+        let read = tokio::select! {
+            read = read_up_to(&mut rest, bytes_max, idle) => read,
+            stop = self.running.stopped() => return tell(reply, Err(stopped(stop, tally))),
+            () = self.abandoned(reply) => return false,
+        };
+        let data = match read {
+            Ok(Read::Whole(data)) => data,
+            Ok(Read::Begun(begun)) => {
                 tally.answered(status);
                 // Too large to be kept: it goes to this client alone.
-                let read = futures_util::stream::iter([Ok(body.freeze())]);
-                let body = Body::from_stream(read.chain(rest));
+                let body = Body::from_stream(stream::iter([Ok(begun)]).chain(rest));
                 let response = with_head(status, &headers, body, Keep::Encoding);
                 return tell(reply, Ok(Answered::Untouched(response)));
             }
-        }
+            Err(problem) => return tell(reply, Err(tally.failure(problem))),
+        };
         tally.answered(status);
         let answer = AnswerHead::whole(status, &headers);
-        let data: Bytes = body.freeze();
         let message = Message { event_type: None, format: DataFormat::Binary, data, source: None };
         let mut messages = self.heads(&answer);
         messages.push(NewMessage { message, key: None });
@@ -288,6 +288,37 @@ impl Exchange {
         self.running.set_life(Life::Over);
         tell(reply, Ok(Answered::Recorded(answer)));
         true
+    }
+}
+
+/// What was read of a body.
+enum Read {
+    Whole(Bytes),
+    /// There is more than may be kept.
+    Begun(Bytes),
+}
+
+async fn read_up_to(
+    body: &mut BoxStream<'static, reqwest::Result<Bytes>>,
+    bytes_max: usize,
+    idle: Duration,
+) -> Result<Read, Problem> {
+    let mut read = BytesMut::new();
+    loop {
+        match tokio::time::timeout(idle, body.next()).await {
+            Ok(Some(Ok(piece))) => read.extend_from_slice(&piece),
+            Ok(None) => return Ok(Read::Whole(read.freeze())),
+            Ok(Some(Err(_))) => {
+                return Err(Problem::new(Code::UpstreamBroken, "upstream broke off in its answer"));
+            }
+            Err(_) => {
+                let detail = format_args!("upstream sent nothing for {idle:?}");
+                return Err(Problem::new(Code::UpstreamTimeout, detail));
+            }
+        }
+        if read.len() > bytes_max {
+            return Ok(Read::Begun(read.freeze()));
+        }
     }
 }
 

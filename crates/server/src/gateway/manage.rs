@@ -16,7 +16,7 @@ use super::running::Stop;
 use super::stream::{Heads, StreamId};
 use super::token::Right;
 use super::view::{Position, relay, relay_snapshot};
-use crate::http::{App, Code, Problem, Query, append_problem, read_problem, rfc3339};
+use crate::http::{App, Code, Problem, Query, read_problem, rfc3339};
 
 /// A stream as it is now.
 #[derive(Debug, Serialize, ToSchema)]
@@ -227,8 +227,8 @@ pub(super) async fn stop(app: &App, id: &StreamId) -> Result<(), Problem> {
         return Ok(());
     }
     let detail = Stop::Cancelled.detail();
-    let ended = super::recover::end(app, id, &info, EndReason::Cancelled, detail).await;
-    ended.map_err(|error| end_problem(app, &error))
+    let ended = super::recover::end(app, id, EndReason::Cancelled, detail).await;
+    ended.map_err(|error| super::recover::problem(app, &error))
 }
 
 /// The same, for clients that can send no `DELETE`.
@@ -252,14 +252,6 @@ pub(crate) async fn cancel_by_post(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     cancel(app, id, query, headers).await
-}
-
-fn end_problem(app: &App, error: &super::recover::EndError) -> Problem {
-    match error {
-        super::recover::EndError::Append(error) => append_problem(app, error),
-        super::recover::EndError::Read(error) => read_problem(error),
-        super::recover::EndError::Delete(error) => Problem::new(Code::Internal, error),
-    }
 }
 
 pub(super) fn parse_id(text: &str) -> Result<StreamId, Problem> {

@@ -28,7 +28,7 @@ use super::tally::Tally;
 use super::token::Right;
 use super::upstream::{Ask, Wants, request_headers, url};
 use super::view::{Position, last_event_id, name_stream, relay};
-use super::{Dialect, Disconnect, Route, chat, manage, responses};
+use super::{Dialect, Disconnect, Route, chat, manage, recover, responses};
 use crate::http::{
     App, BodyLimit, Code, IDEMPOTENCY_KEY, LONGWAVE_DUPLICATE, Problem, Query, read_problem,
     read_whole,
@@ -262,6 +262,9 @@ impl Call {
                 return Ok(response);
             }
             let running = gateway.running(&id);
+            if let Some(running) = &running {
+                running.begun().await;
+            }
             if let Some(response) = self.join(&id, client).await? {
                 return Ok(response);
             }
@@ -290,6 +293,12 @@ impl Call {
         self.visitor.check_known(&self.app, id, &heads.request, Right::Read)?;
         let answer = match heads.answer {
             Some((_, answer)) => answer,
+            // Nobody asks upstream for it any more, though the log has it that somebody does.
+            None if self.app.gateway().running(id).is_none() => {
+                let ended = recover::end_unfinished(&self.app, id).await;
+                ended.map_err(|error| recover::problem(&self.app, &error))?;
+                return Ok(None);
+            }
             None => match answer_to_come(&self.app, id).await? {
                 Some(answer) => answer,
                 None => return Ok(None),
@@ -385,7 +394,9 @@ async fn supervise(app: App, entered: Entered, run: impl Future<Output = ()> + S
     drop(entered);
     if died {
         tracing::error!(stream = %id, "the gateway failed at a stream");
-        super::recover::end_unfinished(&app, &id).await;
+        if let Err(error) = recover::end_unfinished(&app, &id).await {
+            tracing::error!(stream = %id, error = &error as &dyn std::error::Error, "a stream could not be ended");
+        }
     }
 }
 

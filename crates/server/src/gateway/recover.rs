@@ -6,9 +6,10 @@ use longwave_store::{AppendError, DeleteError, ReadError, TopicsQuery};
 
 use super::dialect::Usage;
 use super::replay;
+use super::running::Life;
 use super::stream::{AnswerHead, Heads, StreamId, TOPIC_PREFIX};
 use super::tally::count_end;
-use crate::http::App;
+use crate::http::{App, Code, Problem, append_problem, read_problem};
 
 /// Ends each stream that a process before this one left unfinished: as crashed, with the error that its dialect has for
 /// it. A request under a key that upstream had not answered is forgotten, so that a retry asks again.
@@ -19,11 +20,8 @@ pub(super) async fn recover(app: App) {
         tracing::error!(%error, "unfinished streams could not be looked for");
         Vec::new()
     });
-    for (id, info) in unfinished {
-        if app.gateway().running(&id).is_some() {
-            continue;
-        }
-        match end(&app, &id, &info, EndReason::Crashed, CRASHED).await {
+    for id in unfinished {
+        match end_unfinished(&app, &id).await {
             Ok(()) => tracing::info!(stream = %id, "ended a stream that a crash had cut off"),
             Err(error) => {
                 tracing::error!(stream = %id, error = &error as &dyn std::error::Error, "a stream could not be ended");
@@ -33,7 +31,7 @@ pub(super) async fn recover(app: App) {
 }
 
 /// Enters all streams into the list, and gives those that have not ended: as many as ran at one time.
-async fn scan(app: &App) -> Result<Vec<(StreamId, TopicInfo)>, ReadError> {
+async fn scan(app: &App) -> Result<Vec<StreamId>, ReadError> {
     let index = app.gateway().index();
     let _filling = index.filling();
     let mut unfinished = Vec::new();
@@ -48,7 +46,7 @@ async fn scan(app: &App) -> Result<Vec<(StreamId, TopicInfo)>, ReadError> {
                 index.insert(first, &id);
             }
             if info.end.is_none() {
-                unfinished.push((id, info));
+                unfinished.push(id);
             }
         }
         if after.is_none() {
@@ -69,22 +67,44 @@ pub(super) enum EndError {
     Delete(#[from] DeleteError),
 }
 
-/// Ends a stream whose task died.
-pub(super) async fn end_unfinished(app: &App, id: &StreamId) {
-    let Ok(Some(info)) = app.log().topic(id.topic()).await else { return };
-    if info.end.is_none()
-        && let Err(error) = end(app, id, &info, EndReason::Crashed, CRASHED).await
-    {
-        tracing::error!(stream = %id, error = &error as &dyn std::error::Error, "a stream could not be ended");
+/// Ends a stream, unless it has ended, that nobody generates any more though nobody ended it: its task died, or the log
+/// took nothing at that time.
+///
+/// # Errors
+/// [`EndError`].
+pub(super) async fn end_unfinished(app: &App, id: &StreamId) -> Result<(), EndError> {
+    end(app, id, EndReason::Crashed, CRASHED).await
+}
+
+/// What is answered where a stream can't be ended.
+pub(super) fn problem(app: &App, error: &EndError) -> Problem {
+    match error {
+        EndError::Append(error) => append_problem(app, error),
+        EndError::Read(error) => read_problem(error),
+        EndError::Delete(error) => Problem::new(Code::Internal, error),
     }
 }
 
-/// Ends a stream that is generated nowhere, or in another process, which notices when it records more. Nothing happens
-/// where it has ended, or more of it has come since `info` was asked for.
+/// Ends a stream that is generated nowhere. Nothing happens where it has ended, or somebody runs it.
 ///
 /// # Errors
 /// [`EndError`].
 pub(super) async fn end(
+    app: &App,
+    id: &StreamId,
+    reason: EndReason,
+    detail: &str,
+) -> Result<(), EndError> {
+    // So that nobody claims its key meanwhile, whose claim would be taken for the one that was left behind.
+    let Some(entered) = app.gateway().enter(id) else { return Ok(()) };
+    if let Some(info) = app.log().topic(id.topic()).await?.filter(|info| info.end.is_none()) {
+        end_entered(app, id, &info, reason, detail).await?;
+    }
+    entered.running.set_life(Life::Over);
+    Ok(())
+}
+
+async fn end_entered(
     app: &App,
     id: &StreamId,
     info: &TopicInfo,

@@ -57,11 +57,19 @@ impl Stop {
 /// Where a running stream is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
+    /// Its key, if it has one, is not claimed in the log yet.
+    Claiming,
     Running,
     /// It is over, and the log says how.
     Over,
     /// It is over, and the log could not be told.
     Lost,
+}
+
+impl Life {
+    fn is_over(self) -> bool {
+        matches!(self, Life::Over | Life::Lost)
+    }
 }
 
 impl Running {
@@ -101,10 +109,24 @@ impl Running {
         self.life.send_replace(life);
     }
 
+    /// Waits until the stream is over without the log knowing it: nothing comes of it any more.
+    pub(super) async fn lost(&self) {
+        let mut life = self.life();
+        let ended = life.wait_for(|life| life.is_over()).await.map(|life| *life);
+        if !matches!(ended, Ok(Life::Lost)) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until the log has the claim of the stream's key, or the stream is over.
+    pub(super) async fn begun(&self) {
+        drop(self.life().wait_for(|life| *life != Life::Claiming).await);
+    }
+
     /// Waits until the stream is over, one way or the other.
     pub(super) async fn over(&self) {
         // The sender is here, so it can't be gone.
-        drop(self.life().wait_for(|life| *life != Life::Running).await);
+        drop(self.life().wait_for(|life| life.is_over()).await);
     }
 }
 
@@ -118,7 +140,7 @@ impl Streams {
         let running = Arc::new(Running {
             id: id.clone(),
             stop: watch::Sender::new(None),
-            life: watch::Sender::new(Life::Running),
+            life: watch::Sender::new(Life::Claiming),
         });
         let mut all = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if all.contains_key(id) {
@@ -165,7 +187,7 @@ impl Drop for Entered {
         self.streams.count.send_replace(all.len());
         // Whoever waits for it must not wait for what never comes.
         self.running.life.send_if_modified(|life| {
-            let was_running = *life == Life::Running;
+            let was_running = !life.is_over();
             if was_running {
                 *life = Life::Lost;
             }

@@ -3,17 +3,21 @@
 //!
 //! All readers have it from the log, the client that asked for it first included.
 
+use std::sync::Arc;
+
+use axum::BoxError;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
+use futures_util::stream::{self, StreamExt as _};
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use longwave_core::{EndReason, EventId, Payload, Seq, StartAt, TopicEnd, TypeFilter};
 use longwave_store::{ReadQuery, Start};
 
-use super::replay;
+use super::running::Running;
 use super::snapshot::{self, Past};
 use super::stream::{AnswerHead, StreamCursor, StreamId};
-use super::{Dialect, STREAM_HEADER};
+use super::{Dialect, STREAM_HEADER, recover, replay};
 use crate::http::{App, Code, LONGWAVE_END, Problem, Query, read_problem};
 use crate::hub::{Subscribe, SubscriberKind};
 use crate::transports::{NativeFraming, NativeKind, OnBrokenEnd, native_body};
@@ -134,25 +138,47 @@ async fn view(
 ) -> Result<Response, Problem> {
     let dialect = answer.body.dialect();
     let after = position.seq(app, id, dialect).await?;
-    let info = app.log().topic(id.topic()).await.map_err(|error| read_problem(&error))?;
-    let end = info.as_ref().and_then(|info| info.end);
     let Some(dialect) = dialect else { return whole(app, id, answer).await };
+    // Before the end is looked for: so who runs no more has told the log of it, if ever.
+    let running = app.gateway().running(id);
+    let end = match recorded_end(app, id).await? {
+        None if running.is_none() => {
+            recover::end_unfinished(app, id)
+                .await
+                .map_err(|error| recover::problem(app, &error))?;
+            recorded_end(app, id).await?
+        }
+        end => end,
+    };
     if let Some(end) = end
         && is_at_end(app, id, after).await?
     {
         return Ok(nothing_left(id, end));
     }
-    let past = info
-        .filter(|info| recorded == Recorded::Compacted && info.last > after)
-        .map(|info| Past { id: id.clone(), dialect, after, through: info.last });
+    let past = match recorded {
+        Recorded::AsItCame => None,
+        Recorded::Compacted => {
+            let info = app.log().topic(id.topic()).await.map_err(|error| read_problem(&error))?;
+            info.filter(|info| info.last > after).map(|info| Past {
+                id: id.clone(),
+                dialect,
+                after,
+                through: info.last,
+            })
+        }
+    };
     if position != Position::First {
         app.metrics().gateway().resumed();
     }
-    let live_after = past.as_ref().map_or(after, |past| past.through);
+    let start = match past.as_ref().map_or(after, |past| past.through) {
+        // What a claim before this one left behind is no gap in the stream.
+        Seq::ZERO => StartAt::First,
+        after => StartAt::After(app.id(after)),
+    };
     let subscribe = Subscribe {
         selectors: id.selectors(),
         types: TypeFilter::all(),
-        start: StartAt::After(app.id(live_after)),
+        start,
         kind: if dialect.is_lines() { SubscriberKind::Ndjson } else { SubscriberKind::Sse },
     };
     let subscription = app.hub().subscribe(subscribe).await?;
@@ -164,6 +190,10 @@ async fn view(
         Some(past) => snapshot::then_live(app, past, body),
         None => body,
     };
+    let body = match running {
+        Some(running) => until_lost(body, running),
+        None => body,
+    };
     let mut response = with_head(id, answer, body);
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
@@ -171,6 +201,34 @@ async fn view(
     headers.extend(end.map(|end| (LONGWAVE_END, reason_value(end.reason))));
     Ok(response)
 }
+
+async fn recorded_end(app: &App, id: &StreamId) -> Result<Option<TopicEnd>, Problem> {
+    let info = app.log().topic(id.topic()).await.map_err(|error| read_problem(&error))?;
+    Ok(info.and_then(|info| info.end))
+}
+
+/// Breaks a body off where nothing more can be recorded: neither more of the stream nor its end would ever come.
+fn until_lost(body: Body, running: Arc<Running>) -> Body {
+    let lost = Box::pin(async move { running.lost().await });
+    let pieces = stream::unfold(Some((body.into_data_stream(), lost)), async |state| {
+        let (mut body, mut lost) = state?;
+        tokio::select! {
+            biased;
+            piece = body.next() => Some((piece?.map_err(BoxError::from), Some((body, lost)))),
+            () = &mut lost => {
+                // Hyper would throw away what it has not sent yet.
+                tokio::task::yield_now().await;
+                Some((Err(Lost.into()), None))
+            }
+        }
+    });
+    Body::from_stream(pieces)
+}
+
+/// Why a body was broken off.
+#[derive(Debug, thiserror::Error)]
+#[error("the rest of the stream could not be recorded")]
+struct Lost;
 
 /// Whether nothing of upstream's own is behind a position in a stream that has ended.
 async fn is_at_end(app: &App, id: &StreamId, after: Seq) -> Result<bool, Problem> {

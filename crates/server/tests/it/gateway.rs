@@ -2,11 +2,15 @@
 //! share is here; start with [`Station`].
 
 mod background;
+mod cancel;
 mod chat;
 mod ends;
+mod failing;
 mod framing;
 mod gate;
+mod keys;
 mod metrics;
+mod resume;
 mod snapshot;
 mod untouched;
 
@@ -74,6 +78,17 @@ impl Station {
     /// Waits until a stream is in a state.
     async fn has_state(&self, path: &str, state: &str) {
         eventually(|| async { self.info(path).await["state"] == state }).await;
+    }
+
+    /// Waits until so many view a stream.
+    async fn has_viewers(&self, path: &str, count: u64) {
+        eventually(|| async { self.info(path).await["viewers"] == count }).await;
+    }
+
+    /// The id of the first stream that there is.
+    async fn first_id(&self) -> String {
+        let list = Answer::of(self.get("/streams")).await.ok(200);
+        list["streams"][0]["id"].as_str().unwrap().to_owned()
     }
 
     /// Waits until a stream has so many events of upstream's own.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use longwave::http::HttpOptions;
 use longwave::{Server, ServerOptions};
 use longwave_core::{DataFormat, Event, Payload, SelectorSet, Seq};
-use longwave_store::{Log, MemoryLog, MemoryOptions, ReadQuery, Start};
+use longwave_store::{CommitFeed, Log, MemoryLog, MemoryOptions, ReadQuery, Start};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
@@ -45,11 +45,31 @@ impl TestServer {
         change: impl FnOnce(&mut HttpOptions),
         wrap: impl FnOnce(Arc<MemoryLog>) -> Arc<L>,
     ) -> TestServer {
+        let (log, commits) = MemoryLog::open(MemoryOptions::default()).unwrap();
+        let served = wrap(Arc::clone(&log));
+        TestServer::serve(change, log, served, commits).await
+    }
+
+    /// A server over a log that somebody else wrote to before.
+    pub(crate) async fn after(
+        change: impl FnOnce(&mut HttpOptions),
+        before: impl AsyncFnOnce(&MemoryLog),
+    ) -> TestServer {
+        let (log, commits) = MemoryLog::open(MemoryOptions::default()).unwrap();
+        before(&log).await;
+        TestServer::serve(change, Arc::clone(&log), log, commits).await
+    }
+
+    async fn serve(
+        change: impl FnOnce(&mut HttpOptions),
+        log: Arc<MemoryLog>,
+        served: Arc<dyn Log>,
+        commits: CommitFeed,
+    ) -> TestServer {
         let mut http = HttpOptions::default();
         change(&mut http);
-        let (log, commits) = MemoryLog::open(MemoryOptions::default()).unwrap();
         let options = ServerOptions { listen: vec!["127.0.0.1:0".parse().unwrap()], http };
-        let server = Server::start(options, wrap(Arc::clone(&log)), commits).await.unwrap();
+        let server = Server::start(options, served, commits).await.unwrap();
         let addr = server.local_addrs()[0];
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         TestServer { server, log, client, addr }

@@ -18,6 +18,7 @@ pub(crate) struct FaultyLog {
     gate: Semaphore,
     appends: AtomicU64,
     unruly: AtomicBool,
+    stays_open: AtomicBool,
 }
 
 impl FaultyLog {
@@ -28,6 +29,7 @@ impl FaultyLog {
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             appends: AtomicU64::new(0),
             unruly: AtomicBool::new(false),
+            stays_open: AtomicBool::new(false),
         })
     }
 
@@ -49,6 +51,11 @@ impl FaultyLog {
     /// From now on, of appends that are under way together, later ones overtake earlier ones.
     pub(crate) fn overtake(&self) {
         self.unruly.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on, to close it closes nothing: what is in it can still be read.
+    pub(crate) fn stay_open(&self) {
+        self.stays_open.store(true, Ordering::SeqCst);
     }
 
     /// How many appends were asked for.
@@ -127,7 +134,10 @@ impl Log for FaultyLog {
     }
 
     fn close(&self) -> LogFuture<'_, ()> {
-        self.log.close()
+        match self.stays_open.load(Ordering::SeqCst) {
+            true => Box::pin(async {}),
+            false => self.log.close(),
+        }
     }
 }
 

@@ -58,6 +58,11 @@ impl Upstream {
         self.shared.scripts.lock().unwrap().next.push_back(script);
     }
 
+    /// Takes back the scripts that no request has begun.
+    pub(crate) fn forget_scripts(&self) {
+        self.shared.scripts.lock().unwrap().next.clear();
+    }
+
     /// The URL of a path here.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
