@@ -90,6 +90,11 @@ impl Dialect {
         detect::expected(path, headers)
     }
 
+    /// The dialect that is spoken at a path with a name that a provider made known.
+    pub(crate) fn of_path(path: &str) -> Option<Dialect> {
+        detect::by_path(path)
+    }
+
     /// Whether its streams are lines of JSON, and no event streams.
     pub(crate) fn is_lines(self) -> bool {
         self == Dialect::Ollama

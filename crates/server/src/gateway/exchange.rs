@@ -17,6 +17,8 @@ use longwave_store::AppendError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::alias::{Alias, Naming, Noted};
+use super::comeback::Comeback;
 use super::cut::Cutter;
 use super::dialect::{Failure, Piece};
 use super::recorder::{Gate, Recorder, Recording};
@@ -36,6 +38,9 @@ pub(super) struct Exchange {
     pub(super) claimed: Seq,
     pub(super) wants: Wants,
     pub(super) disconnect: Disconnect,
+    pub(super) naming: Naming,
+    /// Where upstream runs it itself.
+    pub(super) comeback: Option<Comeback>,
     pub(super) running: Arc<Running>,
 }
 
@@ -78,6 +83,9 @@ impl Exchange {
         if is_claimed && !is_recorded {
             release(&app, &id).await;
         }
+        if is_claimed || is_recorded {
+            app.gateway().index().sweep(&**app.log()).await;
+        }
     }
 
     /// Puts the head of a request with a key into the log, where it is the first of that key.
@@ -85,7 +93,10 @@ impl Exchange {
         if self.head.keyed {
             let append = self.append(vec![self.head.message()], None);
             match self.app.log().append(append).await {
-                Ok(appended) => self.claimed = appended.last,
+                Ok(appended) => {
+                    self.claimed = appended.last;
+                    self.app.gateway().index().insert(appended.first, &self.id);
+                }
                 Err(AppendError::Fenced { .. } | AppendError::Ended { .. }) => {
                     return Ok(Begun::Seen);
                 }
@@ -139,7 +150,7 @@ impl Exchange {
     }
 
     async fn record(
-        self,
+        mut self,
         response: reqwest::Response,
         lines: Syntax,
         deadline: Instant,
@@ -162,19 +173,44 @@ impl Exchange {
         }
         let dialect = recorder.dialect().or(self.route.options.dialect);
         let kind = dialect.unwrap_or(lines.fallback()).into();
-        let answer = AnswerHead::new(kind, status, &headers);
-        match recorder.open(self.heads(&answer)).await {
-            Ok(()) => {}
+        let mut answer = AnswerHead::new(kind, status, &headers);
+        // Before anybody is shown the stream, and may ask for it by its other name.
+        let alias = recorder
+            .dialect()
+            .and_then(|dialect| self.naming.alias(&self.app, dialect, recorder.response_id()));
+        answer.alias = match self.note(alias).await {
+            Ok(noted) => noted,
             Err(problem) => return tell(reply, Err(problem)),
+        };
+        let alias = answer.alias.clone();
+        match recorder.open(self.heads(&answer)).await {
+            Ok(_) if self.is_claimed() => {}
+            Ok(first) => self.app.gateway().index().insert(first, &self.id),
+            Err(problem) => {
+                if let Some(alias) = alias {
+                    alias.end(&self.app, self.route.options.retention_ms).await;
+                }
+                return tell(reply, Err(problem));
+            }
         }
         tell(reply, Ok(Answered::Recorded(answer)));
         // Not in front of the first event, which is waited for.
         let kept = set_retention(&self.app, &self.id, &self.route.options);
         tokio::join!(kept, recorder.record(self.disconnect));
+        if let Some(alias) = alias {
+            alias.end(&self.app, self.route.options.retention_ms).await;
+        }
         true
     }
 
-    fn recording(&self, pieces: Pieces, lines: Syntax, headers: &HeaderMap) -> Recording {
+    /// Notes what else than its id the stream is asked for by.
+    async fn note(&self, alias: Option<Alias>) -> Result<Option<Noted>, Problem> {
+        let Some(alias) = alias else { return Ok(None) };
+        let noted = alias.note(&self.app, &self.id).await;
+        noted.map(Some).map_err(|error| append_problem(&self.app, &error))
+    }
+
+    fn recording(&mut self, pieces: Pieces, lines: Syntax, headers: &HeaderMap) -> Recording {
         let event_bytes_max = self.app.options().event_bytes_max;
         let (path, headers) = (self.head.path.clone(), headers.clone());
         let given = self.route.options.dialect;
@@ -196,6 +232,7 @@ impl Exchange {
                 // What a stream is cut at is seen, whatever the settings say.
                 if found.is_lines() == (lines == Syntax::Lines) { found } else { lines.fallback() }
             }),
+            comeback: self.comeback.take(),
             last: self.claimed,
         }
     }
@@ -276,6 +313,11 @@ fn stream_kind(method: &Method, status: StatusCode, headers: &HeaderMap) -> Opti
         _ => return None,
     };
     (status == StatusCode::OK).then_some(syntax)
+}
+
+/// Whether an answer is an event stream.
+pub(super) fn is_event_stream(status: StatusCode, headers: &HeaderMap) -> bool {
+    stream_kind(&Method::GET, status, headers) == Some(Syntax::EventStream)
 }
 
 /// An answer as upstream gave it, byte by byte.

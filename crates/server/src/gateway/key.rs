@@ -78,6 +78,12 @@ impl Secret {
         StreamId::of_bytes(first_16(&tag))
     }
 
+    /// A name that a principal has for a stream, besides its id.
+    pub(super) fn alias_of(&self, principal: &Principal, parts: [&str; 4]) -> String {
+        let [kind, route, created_at, name] = parts.map(str::as_bytes);
+        encode(&self.digest("alias", &[kind, route, &principal.0, created_at, name]))
+    }
+
     /// Who began a stream.
     pub(super) fn owner_of(&self, id: &StreamId, principal: &Principal) -> String {
         encode(&self.digest("owner", &[id.as_str().as_bytes(), &principal.0]))
@@ -122,6 +128,11 @@ impl Principal {
             }
         }
         Principal(bytes)
+    }
+
+    /// Whether the client has no credentials at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

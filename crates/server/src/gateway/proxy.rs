@@ -1,6 +1,7 @@
-//! A request that a route is for: resumed, joined, or passed on. Read [`handle`].
+//! A request that a route is for: answered from the log, joined, or passed on. Read [`handle`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -8,24 +9,30 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use longwave_core::{IdempotencyKey, Seq, StartAt, TypeFilter};
 use tokio::sync::oneshot;
 
+use super::access::Visitor;
+use super::alias::{Caller, Naming};
+use super::background::{Form, Mode};
+use super::comeback::Comeback;
 use super::dialect::asked;
 use super::exchange::{Answered, Exchange};
 use super::key::Principal;
 use super::running::Entered;
 use super::stream::{AnswerHead, Heads, RequestHead, StreamCursor, StreamId, answer_of};
+use super::token::Right;
 use super::upstream::{Ask, Wants, request_headers, url};
-use super::view::{Position, last_event_id, relay};
-use super::{Disconnect, Route};
+use super::view::{Position, last_event_id, name_stream, relay};
+use super::{Dialect, Disconnect, Route, chat, manage, responses};
 use crate::http::{
     App, BodyLimit, Code, IDEMPOTENCY_KEY, LONGWAVE_DUPLICATE, Problem, Query, read_problem,
     read_whole,
 };
 use crate::hub::{Delivery, Subscribe, SubscriberKind};
+use crate::transports::now;
 
 /// Answers a request on a route of the gateway; `None` where there is no route for it.
 pub(crate) async fn handle(app: &App, request: Request) -> Option<Result<Response, Problem>> {
@@ -34,7 +41,11 @@ pub(crate) async fn handle(app: &App, request: Request) -> Option<Result<Respons
 }
 
 async fn proxy(app: &App, route: Arc<Route>, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let visitor = Visitor::take(app, &mut parts)?;
+    if let Some(response) = from_record(app, &route, &parts, &visitor).await? {
+        return Ok(response);
+    }
     let rest = route.options.rest_of(parts.uri.path()).unwrap_or_default().to_owned();
     if !route.options.allows(&parts.method, &rest) {
         return Err(Problem::new(
@@ -42,11 +53,12 @@ async fn proxy(app: &App, route: Arc<Route>, request: Request) -> Result<Respons
             format_args!("the gateway does not pass on {} {}", parts.method, parts.uri.path()),
         ));
     }
-    if let Some(response) = resumed(app, &route, &parts).await? {
-        return Ok(response);
-    }
     let body = read_body(app, &parts, body).await?;
-    let mut call = Call::new(app, route, &parts, &rest, body.bytes())?;
+    let mut call = Call::new(app, route, &parts, &rest, body.bytes(), visitor)?;
+    let body = match body {
+        RequestBody::Whole(bytes) => RequestBody::Whole(call.mode.body(&bytes)),
+        passing @ RequestBody::Passing(_) => passing,
+    };
     call.headers.extend(body.length().map(|length| (CONTENT_LENGTH, length.into())));
     match (&call.key, body) {
         (Some(key), RequestBody::Whole(bytes)) => {
@@ -60,8 +72,29 @@ async fn proxy(app: &App, route: Arc<Route>, request: Request) -> Result<Respons
     }
 }
 
+/// What is asked for, where it is about a stream that the log has. It was allowed when that was begun.
+async fn from_record(
+    app: &App,
+    route: &Route,
+    parts: &Parts,
+    visitor: &Visitor,
+) -> Result<Option<Response>, Problem> {
+    if let Some(response) = responses::handle(app, route, parts).await? {
+        return Ok(Some(response));
+    }
+    if let Some(response) = chat::handle(app, route, parts).await? {
+        return Ok(Some(response));
+    }
+    resumed(app, route, parts, visitor).await
+}
+
 /// Goes on with a stream whose last event the client names by itself, as `EventSource` does at the URL that it was given.
-async fn resumed(app: &App, route: &Route, parts: &Parts) -> Result<Option<Response>, Problem> {
+async fn resumed(
+    app: &App,
+    route: &Route,
+    parts: &Parts,
+    visitor: &Visitor,
+) -> Result<Option<Response>, Problem> {
     let cursor = last_event_id(&parts.headers).and_then(|text| text.parse::<StreamCursor>().ok());
     let Some(StreamCursor { id, seq }) = cursor.filter(|_| parts.method == Method::GET) else {
         return Ok(None);
@@ -72,6 +105,7 @@ async fn resumed(app: &App, route: &Route, parts: &Parts) -> Result<Option<Respo
         Some(Heads { request, answer: Some((_, answer)), .. })
             if request.route == route.options.prefix && request.path == path =>
         {
+            visitor.check_known(app, &id, &request, Right::Read)?;
             relay(app, &id, &answer, Position::After(seq)).await.map(Some)
         }
         Some(_) => Ok(None),
@@ -137,11 +171,14 @@ struct Call {
     head: RequestHead,
     key: Option<IdempotencyKey>,
     principal: Principal,
+    visitor: Visitor,
     url: String,
     /// What upstream gets of the client's headers.
     headers: HeaderMap,
     wants: Wants,
     disconnect: Disconnect,
+    mode: Mode,
+    chat_id: Option<String>,
 }
 
 impl Call {
@@ -151,17 +188,27 @@ impl Call {
         parts: &Parts,
         rest: &str,
         body: &[u8],
+        visitor: Visitor,
     ) -> Result<Call, Problem> {
         let key = match parts.method == Method::POST {
             true => idempotency_key(&parts.headers)?,
             false => None,
         };
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        let asked = asked(body);
+        let asked = asked(body).filter(|_| parts.method == Method::POST);
+        let mode = asked
+            .as_ref()
+            .map_or(Mode::Foreground, |asked| Mode::of(&route.options, parts.uri.path(), asked));
+        let chat_id = asked.as_ref().and_then(|asked| asked.chat_id.clone());
         let accepts_events = parts.headers.get(ACCEPT).is_some_and(|value| {
             value.to_str().is_ok_and(|text| text.contains("text/event-stream"))
         });
-        let is_stream = accepts_events || asked.as_ref().is_some_and(|asked| asked.stream);
+        // The AI SDK does not say in its requests that it wants a stream: it knows nothing else.
+        let is_chat = route.options.dialect == Some(Dialect::VercelUi) && chat_id.is_some();
+        let is_stream = accepts_events
+            || is_chat
+            || mode != Mode::Foreground && mode != Mode::Upstream
+            || asked.as_ref().is_some_and(|asked| asked.stream);
         let wants = if is_stream { Wants::Stream } else { Wants::Anything };
         let method = parts.method.as_str();
         Ok(Call {
@@ -169,19 +216,27 @@ impl Call {
             method: parts.method.clone(),
             head: RequestHead {
                 route: route.options.prefix.clone(),
+                asked_ms: now().0,
                 method: method.to_owned(),
                 request: app.gateway().secret().request(method, &path, body),
                 path,
                 model: asked.and_then(|asked| asked.model),
                 owner: String::new(),
                 keyed: key.is_some(),
+                background: mode.background(),
             },
             principal: Principal::of(&parts.headers, &route.options.principal_headers),
+            visitor,
             key,
             url: url(&route.options, rest, parts.uri.query()),
             headers: request_headers(&route.options, &parts.headers, wants),
             wants,
-            disconnect: disconnect(&parts.headers)?.unwrap_or(route.options.disconnect),
+            disconnect: match mode {
+                Mode::Foreground => disconnect(&parts.headers)?.unwrap_or(route.options.disconnect),
+                Mode::Gateway { .. } | Mode::Upstream => Disconnect::Continue,
+            },
+            mode,
+            chat_id,
             route,
         })
     }
@@ -226,6 +281,7 @@ impl Call {
                 "the idempotency key was used for a request with another body",
             ));
         }
+        self.visitor.check_known(&self.app, id, &heads.request, Right::Read)?;
         let answer = match heads.answer {
             Some((_, answer)) => answer,
             None => match answer_to_come(&self.app, id).await? {
@@ -234,7 +290,7 @@ impl Call {
             },
         };
         let position = Position::of(&self.app, id, client, &Query::default())?;
-        let mut response = relay(&self.app, id, &answer, position).await?;
+        let mut response = self.told(id, &answer, position).await?;
         response.headers_mut().insert(LONGWAVE_DUPLICATE, HeaderValue::from_static("true"));
         Ok(Some(response))
     }
@@ -258,6 +314,12 @@ impl Call {
             claimed: Seq::ZERO,
             wants: self.wants,
             disconnect: self.disconnect,
+            naming: Naming {
+                caller: Caller::new(&self.route.options, self.principal.clone()),
+                created_at: (self.method == Method::POST).then(|| self.created_at().to_owned()),
+                chat_id: self.chat_id.clone(),
+            },
+            comeback: self.comeback(),
             running: Arc::clone(&entered.running),
         };
         let (reply, answered) = oneshot::channel();
@@ -266,12 +328,45 @@ impl Call {
         match answered.await {
             Ok(Ok(Answered::Untouched(response))) => Ok(Some(response)),
             Ok(Ok(Answered::Recorded(answer))) => {
-                relay(&self.app, id, &answer, Position::First).await.map(Some)
+                self.told(id, &answer, Position::First).await.map(Some)
             }
             Ok(Ok(Answered::Seen)) => Ok(None),
             Ok(Err(problem)) => Err(problem),
             Err(_) => Err(Problem::new(Code::Internal, "the gateway failed at this request")),
         }
+    }
+
+    /// What this request's client gets of a stream that is recorded.
+    async fn told(
+        &self,
+        id: &StreamId,
+        answer: &AnswerHead,
+        position: Position,
+    ) -> Result<Response, Problem> {
+        match (self.mode.form(), answer.body.dialect()) {
+            (Form::Stream, _) | (_, None) => relay(&self.app, id, answer, position).await,
+            (Form::Standing, Some(Dialect::OpenaiResponses)) => {
+                responses::object(&self.app, id, &self.head, answer).await
+            }
+            (Form::Standing, Some(_)) => {
+                let mut response = manage::info(&self.app, id).await?;
+                *response.status_mut() = StatusCode::ACCEPTED;
+                name_stream(response.headers_mut(), id);
+                Ok(response)
+            }
+        }
+    }
+
+    /// The path of this request without its query.
+    fn created_at(&self) -> &str {
+        self.head.path.split('?').next().unwrap_or_default()
+    }
+
+    /// How upstream is asked again, where it runs what this request asks for.
+    fn comeback(&self) -> Option<Comeback> {
+        let timeout = Duration::from_millis(self.route.options.first_byte_timeout_ms);
+        (self.mode == Mode::Upstream)
+            .then(|| Comeback::new(self.route.upstream.clone(), &self.url, &self.headers, timeout))
     }
 }
 

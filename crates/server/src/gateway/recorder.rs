@@ -3,15 +3,17 @@
 //! One append is under way at a time, which keeps the order; what comes meanwhile waits as a group, bounded, and is
 //! appended together next. Nobody is shown an event before the log has it.
 
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use longwave_core::{Append, Appended, EndReason, EventType, Expected, Message, NewMessage, Seq};
 use longwave_store::{AppendError, Log};
 use tokio::time::{Instant, sleep_until};
 
+use super::comeback::{Back, Comeback};
 use super::cut::{Cutter, TooLarge};
 use super::dialect::{Failure, Meaning, Piece, Transcript};
 use super::route::Disconnect;
@@ -37,12 +39,15 @@ pub(super) struct Recorder {
     group: Vec<NewMessage>,
     group_bytes: usize,
     in_flight: Option<InFlight>,
+    comeback: Option<Comeback>,
+    /// The way back to upstream, where the connection was lost.
+    coming_back: Option<BoxFuture<'static, Back>>,
     /// The stream's newest event in the log.
     last: Seq,
     seen: Seen,
 }
 
-type InFlight = Pin<Box<dyn Future<Output = Result<Appended, AppendError>> + Send>>;
+type InFlight = BoxFuture<'static, Result<Appended, AppendError>>;
 
 /// What a recorder is made of.
 pub(super) struct Recording {
@@ -53,6 +58,8 @@ pub(super) struct Recording {
     pub(super) pieces: Pieces,
     pub(super) cutter: Cutter,
     pub(super) finder: Finder,
+    /// Where upstream runs what it sends, and can be asked again.
+    pub(super) comeback: Option<Comeback>,
     /// The stream's newest event in the log: its head, or zero where there is none.
     pub(super) last: Seq,
 }
@@ -101,7 +108,8 @@ enum Over {
 
 impl Recorder {
     pub(super) fn new(recording: Recording) -> Recorder {
-        let Recording { app, route, running, id, pieces, cutter, finder, last } = recording;
+        let Recording { app, route, running, id, pieces, cutter, finder, comeback, last } =
+            recording;
         Recorder {
             app,
             route,
@@ -115,6 +123,8 @@ impl Recorder {
             group: Vec::new(),
             group_bytes: 0,
             in_flight: None,
+            comeback,
+            coming_back: None,
             last,
             seen: Seen::default(),
         }
@@ -123,6 +133,11 @@ impl Recorder {
     /// The dialect, once there was an event.
     pub(super) fn dialect(&self) -> Option<Dialect> {
         self.transcript.as_ref().map(Transcript::dialect)
+    }
+
+    /// Upstream's own id of the answer, once it was said.
+    pub(super) fn response_id(&self) -> Option<&str> {
+        self.transcript.as_ref().and_then(Transcript::response_id)
     }
 
     /// Reads until it is known whether there is a stream: up to its first content, but not for long once upstream says
@@ -166,6 +181,7 @@ impl Recorder {
     fn gate_at_end(&self, end: &BodyEnd) -> Gate {
         let reason = self.end_reason();
         match end {
+            BodyEnd::InOrder | BodyEnd::Broken(_) if self.can_come_back() => Gate::Open,
             // A generator that has nothing to say is one that is done. A provider always says something.
             BodyEnd::InOrder | BodyEnd::LeftOpen if reason == EndReason::Done => Gate::Open,
             BodyEnd::InOrder | BodyEnd::LeftOpen => Gate::Broken(Problem::new(
@@ -185,9 +201,11 @@ impl Recorder {
 
     /// Puts what came so far into the log, behind the heads.
     ///
+    /// Gives the position of the first.
+    ///
     /// # Errors
     /// The [`Problem`] of an append that failed; nothing is recorded then.
-    pub(super) async fn open(&mut self, heads: Vec<NewMessage>) -> Result<(), Problem> {
+    pub(super) async fn open(&mut self, heads: Vec<NewMessage>) -> Result<Seq, Problem> {
         let mut messages = heads;
         messages.append(&mut self.group);
         self.group_bytes = 0;
@@ -195,14 +213,36 @@ impl Recorder {
         let appended = self.app.log().append(append).await;
         let appended = appended.map_err(|error| append_problem(&self.app, &error))?;
         self.last = appended.last;
-        Ok(())
+        Ok(appended.first)
     }
 
     /// Records until the stream is over, and then its end.
     pub(super) async fn record(mut self, disconnect: Disconnect) {
         let over = self.pump(disconnect).await;
-        let life = self.finish(over).await;
-        self.running.set_life(life);
+        let cancel = self.upstream_cancel(&over);
+        let running = Arc::clone(&self.running);
+        let finish = async {
+            let life = self.finish(over).await;
+            running.set_life(life);
+        };
+        tokio::join!(finish, cancel);
+    }
+
+    /// Tells an upstream to stop that does not by losing the connection.
+    fn upstream_cancel(&mut self, over: &Over) -> impl Future<Output = ()> + use<> {
+        let is_cancelled = match over {
+            Over::Stopped(Stop::Cancelled | Stop::Unwatched) => true,
+            // By another server of the log.
+            Over::Log(AppendError::Ended { reason, .. }) => *reason == EndReason::Cancelled,
+            _ => false,
+        };
+        let comeback = self.comeback.take().filter(|_| is_cancelled);
+        let id = self.response_id().map(str::to_owned);
+        async {
+            if let (Some(comeback), Some(id)) = (comeback, id) {
+                comeback.cancel(id).await;
+            }
+        }
     }
 
     async fn pump(&mut self, disconnect: Disconnect) -> Over {
@@ -220,7 +260,7 @@ impl Recorder {
         loop {
             self.cut();
             self.start_append();
-            if self.body_end.is_some() && self.in_flight.is_none() {
+            if self.is_at_end() && !self.come_back() {
                 return Over::Upstream;
             }
             let has_ended = self.transcript.as_ref().is_some_and(Transcript::has_ended);
@@ -244,6 +284,10 @@ impl Recorder {
                     self.take(piece);
                     idle_timer.as_mut().reset(Instant::now() + idle);
                 }
+                back = under_way(&mut self.coming_back), if self.coming_back.is_some() => {
+                    self.take_back(back);
+                    idle_timer.as_mut().reset(Instant::now() + idle);
+                }
                 () = &mut linger_timer, if reads && has_ended => {
                     self.body_end = Some(BodyEnd::LeftOpen);
                 }
@@ -258,6 +302,48 @@ impl Recorder {
                         return Over::Stopped(Stop::Unwatched);
                     }
                 }
+            }
+        }
+    }
+
+    /// Whether all that upstream's body gave is in the log, and there is no more.
+    fn is_at_end(&self) -> bool {
+        self.body_end.is_some() && self.in_flight.is_none() && self.coming_back.is_none()
+    }
+
+    /// Whether upstream goes on with what it did not finish, and can be asked for it.
+    fn can_come_back(&self) -> bool {
+        let is_open = self.transcript.as_ref().is_some_and(|transcript| !transcript.has_ended());
+        self.comeback.is_some() && is_open && self.response_id().is_some()
+    }
+
+    /// Sets out to upstream again; false where that is of no use.
+    fn come_back(&mut self) -> bool {
+        if !self.can_come_back() || matches!(self.body_end, Some(BodyEnd::TooLarge(_))) {
+            return false;
+        }
+        let (Some(transcript), Some(comeback)) = (&self.transcript, &mut self.comeback) else {
+            return false;
+        };
+        let id = transcript.response_id().unwrap_or_default();
+        self.coming_back = comeback.try_again(id, transcript.sequence_number());
+        self.coming_back.is_some()
+    }
+
+    fn take_back(&mut self, back: Back) {
+        self.coming_back = None;
+        match back {
+            Back::Pieces(pieces) => {
+                tracing::info!(stream = %self.id, "upstream goes on");
+                self.pieces = pieces;
+                // What was cut off of an event comes again.
+                self.cutter = Cutter::sse(self.app.options().event_bytes_max);
+                self.body_end = None;
+            }
+            Back::Failed => {}
+            Back::Refused(status) => {
+                tracing::warn!(stream = %self.id, %status, "upstream does not go on with a response");
+                self.comeback = None;
             }
         }
     }
@@ -278,8 +364,9 @@ impl Recorder {
             match self.cutter.next_message() {
                 Ok(Some(message)) => most = most.max(Some(self.keep(message))),
                 Ok(None) => {
-                    // Only now that all before it was cut off.
+                    // Only now that all before it was cut off. What can be had whole must not be taken for whole.
                     if matches!(self.body_end, Some(BodyEnd::InOrder))
+                        && !self.can_come_back()
                         && let Some(message) = self.cutter.finish()
                     {
                         most = most.max(Some(self.keep(message)));
@@ -302,6 +389,12 @@ impl Recorder {
         };
         let transcript =
             self.transcript.get_or_insert_with(|| Transcript::new((self.finder)(Some(piece))));
+        if let Some(comeback) = &mut self.comeback {
+            if comeback.has_come_back() && transcript.has_said(piece) {
+                return Meaning::Prelude;
+            }
+            comeback.renew();
+        }
         let meaning = transcript.take(piece);
         self.seen.events += 1;
         if meaning == Meaning::Content && self.seen.first_content.is_none() {
@@ -422,9 +515,9 @@ async fn append_patiently(log: &dyn Log, append: Append) -> Result<Appended, App
     log.append(append).await
 }
 
-async fn under_way(in_flight: &mut Option<InFlight>) -> Result<Appended, AppendError> {
-    match in_flight {
-        Some(append) => append.await,
+async fn under_way<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
         None => std::future::pending().await,
     }
 }

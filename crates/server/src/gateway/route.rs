@@ -4,6 +4,8 @@
 
 use http::{HeaderName, HeaderValue, Method, Uri};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Dialect, Secret};
 
 /// The gateway's settings.
@@ -135,7 +137,8 @@ pub enum Disconnect {
 }
 
 /// Who runs what is asked for with `background: true`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[expect(
     clippy::exhaustive_enums,
     reason = "a new way must be thought of where requests are passed on"
@@ -250,7 +253,7 @@ fn parse_upstream(text: &str) -> Result<Uri, RouteError> {
 }
 
 /// What providers are told who asks by.
-const PRINCIPAL_HEADERS: [HeaderName; 3] = [
+pub(super) static PRINCIPAL_HEADERS: [HeaderName; 3] = [
     http::header::AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),

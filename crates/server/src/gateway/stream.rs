@@ -15,11 +15,13 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use longwave_core::{
     DataFormat, Event, EventType, Message, NewMessage, Payload, SelectorSet, Seq, TopicName,
+    UnixMillis,
 };
 use longwave_store::{Log, ReadError, ReadQuery, Start};
 use serde::{Deserialize, Serialize};
 
-use super::Dialect;
+use super::alias::Noted;
+use super::{Background, Dialect};
 
 /// A stream's name: 22 characters that can't be guessed.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +30,13 @@ pub(crate) struct StreamId(Arc<str>);
 impl StreamId {
     pub(super) fn of_bytes(bytes: [u8; 16]) -> StreamId {
         StreamId(BASE64_URL_SAFE_NO_PAD.encode(bytes).into())
+    }
+
+    /// The bytes that it spells.
+    pub(super) fn to_bytes(&self) -> [u8; 16] {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(&*self.0).unwrap_or_default();
+        // An id is made of 16 bytes, or was checked to have so many.
+        bytes.try_into().unwrap_or_default()
     }
 
     /// # Errors
@@ -117,6 +126,8 @@ impl FromStr for StreamCursor {
 pub(super) struct RequestHead {
     /// The prefix of the route.
     pub(super) route: String,
+    /// When the client asked, in milliseconds since 1970.
+    pub(super) asked_ms: u64,
     pub(super) method: String,
     pub(super) path: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,6 +138,9 @@ pub(super) struct RequestHead {
     pub(super) request: String,
     /// Whether the request had an idempotency key: others may wait for its answer before there is one.
     pub(super) keyed: bool,
+    /// Who runs it, where it was asked for with `background`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) background: Option<Background>,
 }
 
 /// How upstream answered: a stream's second event.
@@ -135,6 +149,9 @@ pub(super) struct AnswerHead {
     pub(super) body: BodyKind,
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
+    /// What else than its id the stream is asked for by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) alias: Option<Noted>,
 }
 
 /// What the events behind the heads are.
@@ -193,7 +210,7 @@ impl AnswerHead {
             .filter(|(name, _)| !is_of_one_exchange(name))
             .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
             .collect();
-        AnswerHead { body, status: status.as_u16(), headers: kept }
+        AnswerHead { body, status: status.as_u16(), headers: kept, alias: None }
     }
 
     /// The head of an answer that is kept whole, in upstream's own bytes.
@@ -231,7 +248,7 @@ impl AnswerHead {
 pub(super) struct Heads {
     pub(super) request: RequestHead,
     /// When it was asked, as the log's time.
-    pub(super) started: longwave_core::UnixMillis,
+    pub(super) started: UnixMillis,
     /// None yet, where upstream has not answered.
     pub(super) answer: Option<(Seq, AnswerHead)>,
     /// The first event of upstream's own, where there is one.

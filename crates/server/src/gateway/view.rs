@@ -158,7 +158,7 @@ async fn whole(app: &App, id: &StreamId, answer: &AnswerHead) -> Result<Response
     Ok(with_head(id, answer, body))
 }
 
-fn with_head(id: &StreamId, answer: &AnswerHead, body: Body) -> Response {
+pub(super) fn with_head(id: &StreamId, answer: &AnswerHead, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = answer.status();
     *response.headers_mut() = answer.header_map();
@@ -176,7 +176,7 @@ fn nothing_left(id: &StreamId, end: TopicEnd) -> Response {
 }
 
 /// Tells where a stream can be read again.
-fn name_stream(headers: &mut HeaderMap, id: &StreamId) {
+pub(super) fn name_stream(headers: &mut HeaderMap, id: &StreamId) {
     let path = id.path();
     // An id has only characters that headers may have.
     let value = |text: String| HeaderValue::try_from(text).ok();

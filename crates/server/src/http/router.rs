@@ -9,7 +9,7 @@ use http::header::ACCESS_CONTROL_REQUEST_METHOD;
 use http::{Method, Uri};
 
 use super::{App, Code, Problem, TopicPath, openapi, origin, probes, publish, read, topics};
-use crate::gateway;
+use crate::gateway::{self, manage};
 
 /// Every route with its middleware.
 pub(crate) fn router(app: App) -> Router {
@@ -33,7 +33,7 @@ pub(crate) fn with_middleware(routes: Router<App>, app: App) -> Router {
 }
 
 /// The table of routes. The OpenAPI document must have the same; a test compares them.
-fn routes() -> [(&'static str, MethodRouter<App>); 12] {
+fn routes() -> [(&'static str, MethodRouter<App>); 13] {
     [
         ("/", get(read::index)),
         (
@@ -49,9 +49,10 @@ fn routes() -> [(&'static str, MethodRouter<App>); 12] {
         ("/topics/", any(no_topic)),
         ("/topics", get(topics::list)),
         ("/events", get(read::events).connect(read::events)),
-        ("/streams", get(gateway::list)),
-        ("/streams/{id}", get(gateway::read).delete(gateway::cancel)),
-        ("/streams/{id}/cancel", post(gateway::cancel)),
+        ("/streams", get(gateway::list::list)),
+        ("/streams/{id}", get(manage::read).delete(manage::cancel)),
+        ("/streams/{id}/cancel", post(manage::cancel_by_post)),
+        ("/streams/{id}/tokens", post(gateway::mint::mint)),
         ("/health", get(probes::health)),
         ("/ready", get(probes::ready)),
         ("/metrics", get(probes::metrics)),

@@ -1,6 +1,8 @@
 //! The gateway between real sockets: a scripted upstream behind it, clients that see every byte in front. What the tests
 //! share is here; start with [`Station`].
 
+mod background;
+mod chat;
 mod ends;
 mod framing;
 mod gate;

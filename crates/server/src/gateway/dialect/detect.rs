@@ -66,7 +66,7 @@ fn by_event(first: Piece<'_>) -> Option<Dialect> {
     (is_chunk || has_news).then_some(Dialect::OpenaiChat)
 }
 
-fn by_path(path: &str) -> Option<Dialect> {
+pub(super) fn by_path(path: &str) -> Option<Dialect> {
     let path = path.trim_end_matches('/');
     if path.ends_with("/completions") {
         Some(Dialect::OpenaiChat)

@@ -90,6 +90,11 @@ impl Rules for OpenaiResponses {
     }
 }
 
+/// An event's number.
+pub(super) fn sequence_number(piece: Piece<'_>) -> Option<u64> {
+    part_of(serde_json::from_slice::<Event<'_>>(piece.data).ok()?.sequence_number)
+}
+
 /// Takes in a whole response object.
 fn take_response<'a>(known: &mut Known, response: &'a RawValue) -> Option<Response<'a>> {
     let said: Response<'a> = serde_json::from_str(response.get()).ok()?;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::json::{part_of, text_of};
-use super::{Dialect, Failure, Piece};
+use super::{Dialect, Failure, Piece, openai_responses};
 
 /// What is known of a stream from the events seen so far.
 #[derive(Debug)]
@@ -64,6 +64,12 @@ impl Transcript {
     /// The last `sequence_number` of Responses.
     pub(crate) fn sequence_number(&self) -> Option<u64> {
         self.known.sequence_number
+    }
+
+    /// Whether an event, by its `sequence_number`, is one that was taken in before.
+    pub(crate) fn has_said(&self, piece: Piece<'_>) -> bool {
+        let number = openai_responses::sequence_number(piece);
+        number.is_some_and(|number| self.known.sequence_number >= Some(number))
     }
 
     /// The last whole response object of Responses.
