@@ -1,4 +1,5 @@
-//! Reading a stream in its provider's own dialect: [`relay`], and where to begin: [`Position`].
+//! Reading a stream in its provider's own dialect: [`relay`], and where to begin: [`Position`]. For those who join late,
+//! [`relay_snapshot`].
 //!
 //! All readers have it from the log, the client that asked for it first included.
 
@@ -10,6 +11,7 @@ use longwave_core::{EndReason, EventId, Payload, Seq, StartAt, TopicEnd, TypeFil
 use longwave_store::{ReadQuery, Start};
 
 use super::replay;
+use super::snapshot::{self, Past};
 use super::stream::{AnswerHead, StreamCursor, StreamId};
 use super::{Dialect, STREAM_HEADER};
 use crate::http::{App, Code, LONGWAVE_END, Problem, Query, read_problem};
@@ -100,20 +102,57 @@ pub(super) async fn relay(
     answer: &AnswerHead,
     position: Position,
 ) -> Result<Response, Problem> {
+    view(app, id, answer, position, Recorded::AsItCame).await
+}
+
+/// The same with what is recorded in a few events, each run of deltas merged into one.
+///
+/// # Errors
+/// As of [`relay`].
+pub(super) async fn relay_snapshot(
+    app: &App,
+    id: &StreamId,
+    answer: &AnswerHead,
+    position: Position,
+) -> Result<Response, Problem> {
+    view(app, id, answer, position, Recorded::Compacted).await
+}
+
+/// How a reader is given what was recorded before it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recorded {
+    AsItCame,
+    Compacted,
+}
+
+async fn view(
+    app: &App,
+    id: &StreamId,
+    answer: &AnswerHead,
+    position: Position,
+    recorded: Recorded,
+) -> Result<Response, Problem> {
     let dialect = answer.body.dialect();
     let after = position.seq(app, id, dialect).await?;
     let info = app.log().topic(id.topic()).await.map_err(|error| read_problem(&error))?;
-    let end = info.and_then(|info| info.end);
+    let end = info.as_ref().and_then(|info| info.end);
     let Some(dialect) = dialect else { return whole(app, id, answer).await };
     if let Some(end) = end
         && is_at_end(app, id, after).await?
     {
         return Ok(nothing_left(id, end));
     }
+    let past = info
+        .filter(|info| recorded == Recorded::Compacted && info.last > after)
+        .map(|info| Past { id: id.clone(), dialect, after, through: info.last });
+    if position != Position::First {
+        app.metrics().gateway().resumed();
+    }
+    let live_after = past.as_ref().map_or(after, |past| past.through);
     let subscribe = Subscribe {
         selectors: id.selectors(),
         types: TypeFilter::all(),
-        start: StartAt::After(app.id(after)),
+        start: StartAt::After(app.id(live_after)),
         kind: if dialect.is_lines() { SubscriberKind::Ndjson } else { SubscriberKind::Sse },
     };
     let subscription = app.hub().subscribe(subscribe).await?;
@@ -121,6 +160,10 @@ pub(super) async fn relay(
     let on_broken_end =
         if dialect.tells_errors() { OnBrokenEnd::Finish } else { OnBrokenEnd::Abort };
     let body = native_body(app, subscription, NativeFraming { kind }, on_broken_end);
+    let body = match past {
+        Some(past) => snapshot::then_live(app, past, body),
+        None => body,
+    };
     let mut response = with_head(id, answer, body);
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));

@@ -6,6 +6,8 @@ mod chat;
 mod ends;
 mod framing;
 mod gate;
+mod metrics;
+mod snapshot;
 mod untouched;
 
 use longwave::gateway::RouteOptions;
