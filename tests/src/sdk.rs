@@ -59,7 +59,8 @@ fn routes(upstream: &str) -> String {
     [
         route("/v1", "/v1", ""),
         route("/api", "/api", ""),
-        route("/ui", "/ui", ""),
+        // So that chats that nobody wrote in are not asked for upstream.
+        route("/ui", "/ui", "dialect = \"vercel-ui\""),
         route("/impatient", "", "timeouts = { idle = \"1s\", first_byte = \"1s\" }"),
     ]
     .concat()
