@@ -297,6 +297,7 @@ mod tests {
             owner: String::new(),
             request: String::new(),
             keyed: false,
+            background: None,
         };
         let append = Append {
             topic: id.topic(),

@@ -341,6 +341,42 @@ async fn a_stream_is_resumed_and_joined_by_who_began_it_or_a_token() {
     gate.server.shutdown().await;
 }
 
+/// A response that goes on until somebody stops it.
+fn response() -> Script {
+    let created = r#"{"type":"response.created","response":{"id":"resp_1","status":"in_progress"},"sequence_number":0}"#;
+    let delta = r#"{"type":"response.output_text.delta","delta":"hi","sequence_number":1}"#;
+    let events = format!(
+        "event: response.created\ndata: {created}\n\nevent: response.output_text.delta\ndata: {delta}\n\n"
+    );
+    Script::sse().send(events).hang()
+}
+
+#[tokio::test]
+async fn a_response_is_retrieved_and_cancelled_by_who_has_the_right() {
+    let gate = Gate::with(Viewers::Token).await;
+    for client in [Client::Nobody, ALICE] {
+        gate.upstream.script(response());
+        let asked = gate.request("POST", "/v1/responses", client);
+        let begun = within(json_body(asked, r#"{"stream":true}"#).send()).await.unwrap();
+        let path = begun.headers()["longwave-stream"].to_str().unwrap().to_owned();
+        let retrieved = gate.get("/v1/responses/resp_1", client).await;
+        let Client::Key(_) = client else {
+            // Another one without credentials would find it as well.
+            retrieved.problem(403, "right-missing");
+            let cancel = gate.ask("POST", "/v1/responses/resp_1/cancel", client).await;
+            cancel.problem(403, "right-missing");
+            continue;
+        };
+        assert_eq!(retrieved.ok(200)["id"], "resp_1");
+        let read = gate.token(&path, "", client).await;
+        let cancel = format!("/v1/responses/resp_1/cancel?token={read}");
+        gate.ask("POST", &cancel, client).await.problem(403, "right-missing");
+        let cancelled = gate.ask("POST", "/v1/responses/resp_1/cancel", client).await;
+        assert_eq!(cancelled.ok(200)["status"], "cancelled");
+    }
+    gate.server.shutdown().await;
+}
+
 #[tokio::test]
 async fn no_token_is_sent_upstream_or_recorded() {
     let gate = Gate::with(Viewers::Open).await;
