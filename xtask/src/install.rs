@@ -109,28 +109,30 @@ pub(crate) fn npm(folder: &Path) -> anyhow::Result<()> {
     Ok(std::fs::write(&stamp, wanted)?)
 }
 
-/// A Python environment under `target/python/` with what a requirements file lists.
+/// A Python environment under `target/python/` with what a requirements file lists; the path of its interpreter.
 ///
 /// # Errors
 /// When Python or pip fails.
-pub(crate) fn python(name: &str, requirements: &Path) -> anyhow::Result<()> {
+pub(crate) fn python(name: &str, requirements: &Path) -> anyhow::Result<String> {
     let environment = process::root()?.join("target/python").join(name);
     let interpreter = environment.join("bin/python");
+    let interpreter =
+        interpreter.to_str().context("the path of the repository is UTF-8")?.to_owned();
     let stamp = environment.join("requirements.txt");
     let wanted = std::fs::read(requirements).with_context(|| requirements.display().to_string())?;
     if std::fs::read(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(());
+        return Ok(interpreter);
     }
     let mut create = process::command("python3", ["-m", "venv", "--clear"]);
     create.arg(&environment);
     process::run(create)?;
-    let program = interpreter.to_str().context("the path of the repository is UTF-8")?;
     let mut install =
-        process::command(program, ["-m", "pip", "install", "--quiet", "--requirement"]);
+        process::command(&interpreter, ["-m", "pip", "install", "--quiet", "--requirement"]);
     install.arg(requirements);
     process::run(install)?;
     // Last, so that what was half installed is installed again.
-    Ok(std::fs::write(&stamp, wanted)?)
+    std::fs::write(&stamp, wanted)?;
+    Ok(interpreter)
 }
 
 /// Whether this process may mount a file as a disk.

@@ -84,6 +84,43 @@ pub(crate) fn clients() -> anyhow::Result<Tally> {
     nextest("package(longwave-e2e) and not test(/^crash::/)")
 }
 
+/// The npm package: its types, and its tests with the official clients.
+pub(crate) fn web() -> anyhow::Result<Tally> {
+    install::debian(&[("node", "nodejs"), ("npm", "npm")])?;
+    let folder = Path::new("web/client");
+    install::npm(folder)?;
+    let mut command = process::command("npm", ["test", "--silent"]);
+    command.current_dir(folder);
+    let mut tally = Tally::default();
+    let succeeded = process::watch(command, |line| {
+        let counted = node_test_counts(line);
+        tally.passed += counted.passed;
+        tally.failed += counted.failed;
+    })?;
+    anyhow::ensure!(!succeeded || tally.passed > 0, "no test of the npm package was run");
+    Ok(honest(tally, succeeded))
+}
+
+/// The Python package: its style, its types, and its tests with the official clients.
+pub(crate) fn python() -> anyhow::Result<Tally> {
+    install::debian(&[("python3", "python3-venv")])?;
+    let interpreter = install::python("package", Path::new("python/requirements-test.txt"))?;
+    let in_package = |arguments: &[&str]| {
+        let mut command = process::command(&interpreter, ["-m"]);
+        command.args(arguments).current_dir("python");
+        command
+    };
+    process::run(in_package(&["ruff", "format", "--check", "--quiet"]))?;
+    process::run(in_package(&["ruff", "check", "--quiet"]))?;
+    process::run(in_package(&["mypy"]))?;
+    let mut tally = Tally::default();
+    let succeeded = process::watch(in_package(&["pytest", "--quiet"]), |line| {
+        tally = pytest_counts(line).unwrap_or(tally);
+    })?;
+    anyhow::ensure!(tally != Tally::default(), "no test of the Python package was run");
+    Ok(honest(tally, succeeded))
+}
+
 /// Fills a disk under the server, and cuts the power of one, where this process may mount them.
 pub(crate) fn disk() -> anyhow::Result<Tally> {
     if !install::may_mount()? {
@@ -213,6 +250,33 @@ fn doctest_counts(line: &str) -> Tally {
     Tally { passed: count("passed"), failed: count("failed") }
 }
 
+/// The count of one of node's last lines, `# pass 3` or `ℹ fail 0`; none for any other line.
+fn node_test_counts(line: &str) -> Tally {
+    let summary = line.strip_prefix("# ").or_else(|| line.strip_prefix("ℹ ")).unwrap_or_default();
+    let count = |word: &str| -> u64 {
+        let count = summary.strip_prefix(word).and_then(|rest| rest.strip_prefix(' '));
+        count.and_then(|count| count.parse().ok()).unwrap_or(0)
+    };
+    // What its parent's time limit ended is cancelled, not failed.
+    Tally { passed: count("pass"), failed: count("fail") + count("cancelled") }
+}
+
+/// The counts of pytest's last line, `1 failed, 3 passed, 2 errors in 0.50s`; `None` for any other line.
+fn pytest_counts(line: &str) -> Option<Tally> {
+    let (counts, _) = line.trim_matches(['=', ' ']).rsplit_once(" in ")?;
+    let mut tally = Tally::default();
+    for part in counts.split(", ") {
+        let (count, word) = part.split_once(' ')?;
+        let count: u64 = count.parse().ok()?;
+        match word {
+            "passed" => tally.passed += count,
+            "failed" | "error" | "errors" => tally.failed += count,
+            _ => {}
+        }
+    }
+    Some(tally)
+}
+
 /// A run that failed as a whole never counts as passed, whatever it counted.
 fn honest(tally: Tally, succeeded: bool) -> Tally {
     match succeeded {
@@ -262,9 +326,26 @@ mod tests {
     }
 
     #[test]
+    fn the_counts_of_node_are_read_in_both_its_formats() {
+        assert_eq!(node_test_counts("# pass 76"), Tally { passed: 76, failed: 0 });
+        assert_eq!(node_test_counts("ℹ fail 2"), Tally { passed: 0, failed: 2 });
+        assert_eq!(node_test_counts("# cancelled 1"), Tally { passed: 0, failed: 1 });
+        assert_eq!(node_test_counts("# Subtest: pass 3"), Tally::default());
+        assert_eq!(node_test_counts("ok 1 - fail 2"), Tally::default());
+    }
+
+    #[test]
     fn the_counts_of_the_examples_are_read() {
         assert_eq!(summary_counts("9 passed, 1 failed"), Some(Tally { passed: 9, failed: 1 }));
         assert_eq!(summary_counts("ok chat (3 s)"), None);
+    }
+
+    #[test]
+    fn the_counts_of_pytest_are_read() {
+        let counts = pytest_counts("1 failed, 3 passed, 1 skipped, 2 errors in 61.50s (0:01:01)");
+        assert_eq!(counts, Some(Tally { passed: 3, failed: 3 }));
+        assert_eq!(pytest_counts("98 passed in 0.5s"), Some(Tally { passed: 98, failed: 0 }));
+        assert_eq!(pytest_counts("the answer came in pieces"), None);
     }
 
     #[test]

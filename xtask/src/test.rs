@@ -43,6 +43,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("unit", "unit, property and integration tests", steps::unit),
     step("doctest", "examples in the documentation", steps::doctest),
     step("gen", "generated files are current", steps::generated),
+    step("python", "the Python package, with the official clients", steps::python),
     step("crash", "the server is killed under load, again and again", steps::crash),
     step(
         "disk",
@@ -50,6 +51,7 @@ pub(crate) const STEPS: &[Step] = &[
         steps::disk,
     ),
     step("clients", "real clients, directly and through real proxies", steps::clients),
+    step("web", "the npm package, with the official clients", steps::web),
     step("examples", "every example does what it says", steps::examples),
 ];
 

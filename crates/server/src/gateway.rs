@@ -4,11 +4,14 @@
 //! request goes through `proxy.rs` and `exchange.rs` to upstream; its answer through `cut.rs` and `recorder.rs` into the
 //! log, as the topic `streams/<id>`; and from there, through `view.rs`, to whoever reads it.
 
+mod access;
 mod cut;
 mod dialect;
 mod exchange;
 mod key;
+pub(crate) mod list;
 pub(crate) mod manage;
+pub(crate) mod mint;
 mod proxy;
 mod recorder;
 mod recover;
@@ -18,6 +21,7 @@ mod running;
 mod snapshot;
 mod stream;
 mod tally;
+mod token;
 mod upstream;
 mod view;
 
@@ -28,9 +32,10 @@ use std::time::Duration;
 use http::HeaderName;
 use longwave_core::{Budget, Config, DataFormat, Event, EventType, FeedItem, Message, NewMessage};
 
+pub(crate) use self::access::{TOKEN_PARAMETER, Visitor, check_writable, is_of_gateway};
 pub use self::dialect::{Dialect, ParseDialectError};
 pub use self::key::Secret;
-pub(crate) use self::manage::{cancel, list, read};
+use self::list::Index;
 pub(crate) use self::proxy::handle;
 pub use self::route::{
     AllowRule, Background, Disconnect, GatewayOptions, RouteError, RouteOptions, Viewers,
@@ -38,6 +43,7 @@ pub use self::route::{
 use self::running::{Entered, Running, Stop, Streams};
 pub(crate) use self::stream::HEAD_TYPES;
 use self::stream::StreamId;
+pub(crate) use self::token::Right;
 use self::upstream::Upstream;
 use crate::http::App;
 
@@ -47,6 +53,7 @@ pub(crate) struct Gateway {
     routes: Vec<Arc<Route>>,
     secret: Secret,
     streams: Arc<Streams>,
+    index: Index,
 }
 
 /// A route and the connections to its upstream.
@@ -71,7 +78,7 @@ impl Gateway {
         // The first that fits is then the one that fits best.
         routes.sort_by_key(|route| std::cmp::Reverse(route.options.prefix.len()));
         let secret = options.secret.clone().map_or_else(Secret::random, Ok)?;
-        Ok(Gateway { routes, secret, streams: Arc::new(Streams::new()) })
+        Ok(Gateway { routes, secret, streams: Arc::new(Streams::new()), index: Index::new() })
     }
 
     /// Ends what a process before this one left unfinished, in the background.
@@ -98,12 +105,35 @@ impl Gateway {
         }
     }
 
+    /// Whether a path is upstream's, and not the server's own.
+    pub(crate) fn serves(&self, path: &str) -> bool {
+        self.route(path).is_some()
+    }
+
     fn route(&self, path: &str) -> Option<&Arc<Route>> {
         self.routes.iter().find(|route| route.options.rest_of(path).is_some())
     }
 
+    /// In which headers clients of a route have their credentials; of one that is no more, where they have by default.
+    fn principal_headers(&self, prefix: &str) -> &[HeaderName] {
+        let mut routes = self.routes.iter();
+        let route = routes.find(|route| route.options.prefix == prefix);
+        route.map_or(&route::PRINCIPAL_HEADERS, |route| &route.options.principal_headers)
+    }
+
+    /// Those of all routes, some of them several times.
+    fn all_principal_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        let given = self.routes.iter().flat_map(|route| &route.options.principal_headers);
+        given.chain(&route::PRINCIPAL_HEADERS)
+    }
+
     fn secret(&self) -> &Secret {
         &self.secret
+    }
+
+    /// The streams in order of their beginnings.
+    fn index(&self) -> &Index {
+        &self.index
     }
 
     fn enter(&self, id: &StreamId) -> Option<Entered> {

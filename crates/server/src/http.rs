@@ -39,4 +39,4 @@ pub(crate) use openapi::ProblemResponse;
 pub(crate) use origin::{IDEMPOTENCY_KEY, LONGWAVE_DUPLICATE, LONGWAVE_END};
 pub(crate) use publish::{BodyLimit, append_problem, read_whole};
 use router::router;
-pub(crate) use topics::read_problem;
+pub(crate) use topics::{Quantity, check_json, read_problem};

@@ -26,6 +26,7 @@ use longwave_core::{FeedItem, SelectorSet, TopicName, UnixMillis};
 
 use self::negotiate::Format;
 use self::read_request::ReadRequest;
+use crate::gateway::Visitor;
 use crate::http::{App, Problem, TopicPath};
 use crate::hub::SubscriberKind;
 
@@ -77,9 +78,11 @@ async fn read(app: App, parts: Parts, scope: Scope) -> Result<Response, Problem>
         Scope::Query if format == Format::WebSocket && !query.has("topic") => (None, None),
         Scope::Query => (Some(read_request::selectors(&query)?), None),
     };
+    let visitor = Visitor::of(&app, &parts.headers, &query)?;
     let Some(selectors) = selectors.map(Arc::new) else {
-        return websocket::accept(app, parts, None, None).await;
+        return websocket::accept(app, parts, visitor, None, None).await;
     };
+    visitor.check_selectors(&app, &selectors).await?;
     match format {
         Format::Sse => live::open(&app, &parts, selectors, request, SubscriberKind::Sse).await,
         Format::Ndjson => {
@@ -87,12 +90,14 @@ async fn read(app: App, parts: Parts, scope: Scope) -> Result<Response, Problem>
         }
         Format::Page => page::answer(&app, &parts.headers, selectors, request).await,
         Format::Html => Ok(html::topic()),
-        Format::WebSocket => websocket::accept(app, parts, Some((selectors, request)), home).await,
+        Format::WebSocket => {
+            websocket::accept(app, parts, visitor, Some((selectors, request)), home).await
+        }
     }
 }
 
-/// The wall clock, from which `?since=10m` counts back.
-fn now() -> UnixMillis {
+/// The wall clock, from which `?since=10m` counts back, and by which tokens expire.
+pub(crate) fn now() -> UnixMillis {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

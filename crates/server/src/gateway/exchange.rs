@@ -11,7 +11,7 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use longwave_core::{Append, DataFormat, EndReason, Expected, Message, NewMessage, Seq};
 use longwave_store::AppendError;
 use tokio::sync::oneshot;
@@ -79,6 +79,9 @@ impl Exchange {
         if is_claimed && !is_recorded {
             release(&app, &id).await;
         }
+        if is_claimed || is_recorded {
+            app.gateway().index().sweep(&**app.log()).await;
+        }
     }
 
     /// Puts the head of a request with a key into the log, where it is the first of that key.
@@ -86,7 +89,10 @@ impl Exchange {
         if self.head.keyed {
             let append = self.append(vec![self.head.message()], None);
             match self.app.log().append(append).await {
-                Ok(appended) => self.claimed = appended.last,
+                Ok(appended) => {
+                    self.claimed = appended.last;
+                    self.app.gateway().index().insert(appended.first, &self.id);
+                }
                 Err(AppendError::Fenced { .. } | AppendError::Ended { .. }) => {
                     return Ok(Begun::Seen);
                 }
@@ -109,6 +115,7 @@ impl Exchange {
     async fn answer(self, ask: Ask, tally: Tally, reply: &mut Reply) -> bool {
         let timeout = Duration::from_millis(self.route.options.first_byte_timeout_ms);
         let deadline = Instant::now() + timeout;
+        let method = ask.method.clone();
         let sent = tokio::select! {
             sent = self.route.upstream.send(ask, timeout) => sent,
             stop = self.running.stopped() => return tell(reply, Err(stopped(stop, &tally))),
@@ -116,7 +123,7 @@ impl Exchange {
         };
         match sent {
             Err(error) => tell(reply, Err(tally.failure(error.problem()))),
-            Ok(response) => match stream_kind(response.status(), response.headers()) {
+            Ok(response) => match stream_kind(&method, response.status(), response.headers()) {
                 Some(lines) => self.record(response, lines, deadline, timeout, tally, reply).await,
                 None if self.is_claimed() && response.status().is_success() => {
                     self.keep_whole(response, &tally, reply).await
@@ -169,7 +176,8 @@ impl Exchange {
         let dialect = dialect.unwrap_or(lines.fallback());
         let answer = AnswerHead::new(dialect.into(), status, &headers);
         match recorder.open(self.heads(&answer), dialect).await {
-            Ok(()) => {}
+            Ok(_) if self.is_claimed() => {}
+            Ok(first) => self.app.gateway().index().insert(first, &self.id),
             Err(problem) => return tell(reply, Err(problem)),
         }
         tell(reply, Ok(Answered::Recorded(answer)));
@@ -270,7 +278,10 @@ impl Syntax {
 }
 
 /// Whether an answer is a stream that can be recorded.
-fn stream_kind(status: StatusCode, headers: &HeaderMap) -> Option<Syntax> {
+fn stream_kind(method: &Method, status: StatusCode, headers: &HeaderMap) -> Option<Syntax> {
+    if method == Method::HEAD {
+        return None;
+    }
     let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let syntax = match essence.as_str() {

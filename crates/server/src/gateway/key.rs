@@ -123,6 +123,11 @@ impl Principal {
         }
         Principal(bytes)
     }
+
+    /// Whether the client has no credentials at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl fmt::Debug for Principal {

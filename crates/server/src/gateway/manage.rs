@@ -1,17 +1,20 @@
-//! `/streams`: what streams there are, how each is, and stopping one.
+//! `/streams/{id}`: reading a stream, how it is, and stopping it. The list of all is in `list.rs`, tokens in `mint.rs`.
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue};
-use longwave_core::{EndReason, TopicInfo};
-use longwave_store::TopicsQuery;
+use longwave_core::{EndReason, TopicInfo, UnixMillis};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::access::{TOKEN_PARAMETER, Visitor};
+use super::dialect::Transcript;
+use super::replay;
 use super::running::Stop;
-use super::stream::{Heads, StreamId, TOPIC_PREFIX};
+use super::stream::{Heads, StreamId};
+use super::token::Right;
 use super::view::{Position, relay, relay_snapshot};
 use crate::http::{App, Code, Problem, Query, append_problem, read_problem, rfc3339};
 
@@ -28,13 +31,21 @@ pub(crate) struct StreamDocument {
     /// Its wire format; absent before upstream has answered, and of an answer that is no stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     dialect: Option<&'static str>,
+    /// What upstream says that it is; what was asked for, where upstream does not say and in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
+    /// When the client asked.
+    #[schema(format = DateTime)]
+    requested: String,
+    /// When it was in the log: with the first event, or before upstream was asked where the request has a key.
     #[schema(format = DateTime)]
     started: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     first_event: Option<String>,
+    /// How long that took, from when the client asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_event_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     ended: Option<String>,
@@ -42,6 +53,9 @@ pub(crate) struct StreamDocument {
     events: u64,
     /// How many bytes they take in the log.
     bytes: u64,
+    /// Tokens that it took, as far as upstream has said; not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<UsageDocument>,
     /// How many read it now, as a stream or as a topic.
     viewers: usize,
     /// Where it is read in its provider's own dialect.
@@ -50,17 +64,19 @@ pub(crate) struct StreamDocument {
     topic: String,
 }
 
-/// Streams, newest first.
+/// Tokens of a model, as upstream counts them.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct StreamList {
-    streams: Vec<StreamDocument>,
-    /// What to give as `after` for the next page; null where this is the last.
-    #[schema(required = true)]
-    next: Option<String>,
+#[schema(as = Usage)]
+pub(crate) struct UsageDocument {
+    input_tokens: u64,
+    output_tokens: u64,
 }
 
 impl StreamDocument {
-    fn new(app: &App, id: &StreamId, info: &TopicInfo, heads: Heads) -> StreamDocument {
+    /// A stream by its heads and what the log has of its topic.
+    pub(super) fn new(app: &App, id: &StreamId, info: &TopicInfo, heads: Heads) -> StreamDocument {
+        let asked = UnixMillis(heads.request.asked_ms);
+        let first = heads.first.map(|event| event.time);
         let heads_count = 1 + u64::from(heads.answer.is_some()) + u64::from(info.end.is_some());
         StreamDocument {
             id: id.to_string(),
@@ -72,15 +88,28 @@ impl StreamDocument {
                 .and_then(|(_, answer)| answer.body.dialect())
                 .map(super::Dialect::as_str),
             model: heads.request.model,
+            requested: rfc3339(asked),
             started: rfc3339(heads.started),
-            first_event: heads.first.map(|event| rfc3339(event.time)),
+            first_event: first.map(rfc3339),
+            first_event_ms: first.map(|time| time.0.saturating_sub(asked.0)),
             ended: info.end.map(|end| rfc3339(end.time)),
             events: info.events.saturating_sub(heads_count),
             bytes: info.bytes,
+            usage: None,
             viewers: app.hub().followers(&id.selectors()),
             url: id.path(),
             topic: info.topic.to_string(),
         }
+    }
+
+    /// The same, with what upstream's events say.
+    fn told_by(mut self, transcript: &Transcript) -> StreamDocument {
+        self.model = transcript.model().map(str::to_owned).or(self.model);
+        self.usage = transcript.usage().map(|usage| UsageDocument {
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+        });
+        self
     }
 }
 
@@ -93,8 +122,9 @@ impl StreamDocument {
         ("id" = String, Path, description = "The stream"),
         ("Last-Event-ID" = Option<String>, Header, description = "Go on behind this id"),
         ("starting_after" = Option<u64>, Query, description = "Go on behind the event of this number"),
-        ("snapshot" = Option<bool>, Query, description = "Merge each run of deltas that is recorded into one event"),
-        ("info" = Option<bool>, Query, description = "Tell how the stream is, instead"),
+        ("snapshot" = Option<String>, Query, description = "Merge each run of deltas that is recorded into one event"),
+        ("info" = Option<String>, Query, description = "Tell how the stream is, instead"),
+        ("token" = Option<String>, Query, description = "A token with the right to read"),
     ),
     responses(
         (status = 200, description = "The stream", content((String = "text/event-stream"), (StreamDocument = "application/json"))),
@@ -115,8 +145,10 @@ pub(crate) async fn read(
         "stream",
         "lastEventId",
         "last_event_id",
+        TOKEN_PARAMETER,
     ])?;
     let id = parse_id(&id)?;
+    Visitor::of(&app, &headers, &query)?.check(&app, &id, Right::Read).await?;
     if query.has("info") {
         return info(&app, &id).await;
     }
@@ -132,9 +164,16 @@ pub(crate) async fn read(
 }
 
 /// How a stream is.
-pub(crate) async fn info(app: &App, id: &StreamId) -> Result<Response, Problem> {
+async fn info(app: &App, id: &StreamId) -> Result<Response, Problem> {
     let (heads, info) = (known(app, id).await?, topic_info(app, id).await?);
-    let mut response = Json(StreamDocument::new(app, id, &info, heads)).into_response();
+    let dialect = heads.answer.as_ref().and_then(|(_, answer)| answer.body.dialect());
+    let mut document = StreamDocument::new(app, id, &info, heads);
+    if let Some(dialect) = dialect {
+        let read = replay::transcript(&**app.log(), id, dialect).await;
+        let (transcript, _) = read.map_err(|error| read_problem(&error))?;
+        document = document.told_by(&transcript);
+    }
+    let mut response = Json(document).into_response();
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     Ok(response)
 }
@@ -144,7 +183,10 @@ pub(crate) async fn info(app: &App, id: &StreamId) -> Result<Response, Problem> 
     delete,
     path = "/streams/{id}",
     tag = "gateway",
-    params(("id" = String, Path, description = "The stream")),
+    params(
+        ("id" = String, Path, description = "The stream"),
+        ("token" = Option<String>, Query, description = "A token with the right to cancel"),
+    ),
     responses(
         (status = 200, description = "It is over, by this or before", body = StreamDocument),
         (status = "default", response = crate::http::ProblemResponse),
@@ -154,9 +196,11 @@ pub(crate) async fn cancel(
     State(app): State<App>,
     Path(id): Path<String>,
     query: Query,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    query.only(&[])?;
+    query.only(&[TOKEN_PARAMETER])?;
     let id = parse_id(&id)?;
+    Visitor::of(&app, &headers, &query)?.check(&app, &id, Right::Cancel).await?;
     if let Some(running) = app.gateway().running(&id) {
         running.stop(Stop::Cancelled);
         running.over().await;
@@ -172,6 +216,29 @@ pub(crate) async fn cancel(
     info(&app, &id).await
 }
 
+/// The same, for clients that can send no `DELETE`.
+#[utoipa::path(
+    post,
+    path = "/streams/{id}/cancel",
+    tag = "gateway",
+    params(
+        ("id" = String, Path, description = "The stream"),
+        ("token" = Option<String>, Query, description = "A token with the right to cancel"),
+    ),
+    responses(
+        (status = 200, description = "It is over, by this or before", body = StreamDocument),
+        (status = "default", response = crate::http::ProblemResponse),
+    ),
+)]
+pub(crate) async fn cancel_by_post(
+    app: State<App>,
+    id: Path<String>,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    cancel(app, id, query, headers).await
+}
+
 fn end_problem(app: &App, error: &super::recover::EndError) -> Problem {
     match error {
         super::recover::EndError::Append(error) => append_problem(app, error),
@@ -180,48 +247,11 @@ fn end_problem(app: &App, error: &super::recover::EndError) -> Problem {
     }
 }
 
-/// Lists streams.
-#[utoipa::path(
-    get,
-    path = "/streams",
-    tag = "gateway",
-    params(
-        ("after" = Option<String>, Query, description = "Only streams behind this one: `next` of the page before"),
-        ("limit" = Option<u64>, Query, description = "At most this many", minimum = 1),
-    ),
-    responses(
-        (status = 200, description = "The streams", body = StreamList),
-        (status = "default", response = crate::http::ProblemResponse),
-    ),
-)]
-pub(crate) async fn list(State(app): State<App>, query: Query) -> Result<Response, Problem> {
-    query.only(&["after", "limit"])?;
-    let after = match query.one("after")? {
-        Some(text) => Some(parse_id(text)?.topic()),
-        None => None,
-    };
-    let limit = query.one("limit")?.and_then(|text| text.parse().ok()).unwrap_or(100);
-    let topics = TopicsQuery { prefix: TOPIC_PREFIX.to_owned(), after, limit };
-    let page = app.log().topics(topics).await.map_err(|error| read_problem(&error))?;
-    let next =
-        page.topics.last().filter(|_| page.more).and_then(|info| StreamId::of_topic(&info.topic));
-    let mut streams = Vec::new();
-    for info in &page.topics {
-        let Some(id) = StreamId::of_topic(&info.topic) else { continue };
-        let heads = Heads::read(&**app.log(), &id).await.map_err(|error| read_problem(&error))?;
-        streams.extend(heads.map(|heads| StreamDocument::new(&app, &id, info, heads)));
-    }
-    let list = StreamList { streams, next: next.map(|id| id.to_string()) };
-    let mut response = Json(list).into_response();
-    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
-    Ok(response)
-}
-
-fn parse_id(text: &str) -> Result<StreamId, Problem> {
+pub(super) fn parse_id(text: &str) -> Result<StreamId, Problem> {
     text.parse().map_err(|_| not_found(text))
 }
 
-async fn known(app: &App, id: &StreamId) -> Result<Heads, Problem> {
+pub(super) async fn known(app: &App, id: &StreamId) -> Result<Heads, Problem> {
     let heads = Heads::read(&**app.log(), id).await.map_err(|error| read_problem(&error))?;
     heads.ok_or_else(|| not_found(id))
 }
@@ -231,11 +261,11 @@ async fn topic_info(app: &App, id: &StreamId) -> Result<TopicInfo, Problem> {
     info.ok_or_else(|| not_found(id))
 }
 
-fn not_found(id: impl std::fmt::Display) -> Problem {
+pub(super) fn not_found(id: impl std::fmt::Display) -> Problem {
     Problem::new(
         Code::StreamNotFound,
         format_args!("there is no stream {id}, or it is kept no more"),
     )
 }
 
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");

@@ -6,19 +6,22 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
+use http_body::Body as _;
 use longwave_core::{IdempotencyKey, Seq, StartAt, TypeFilter};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::access::Visitor;
 use super::dialect::asked;
 use super::exchange::{Answered, Exchange};
 use super::key::Principal;
 use super::running::Entered;
 use super::stream::{AnswerHead, Heads, RequestHead, StreamCursor, StreamId, answer_of};
 use super::tally::Tally;
+use super::token::Right;
 use super::upstream::{Ask, Wants, request_headers, url};
 use super::view::{Position, last_event_id, relay};
 use super::{Disconnect, Route};
@@ -27,6 +30,7 @@ use crate::http::{
     read_whole,
 };
 use crate::hub::{Delivery, Subscribe, SubscriberKind};
+use crate::transports::now;
 
 /// Answers a request on a route of the gateway; `None` where there is no route for it.
 pub(crate) async fn handle(app: &App, request: Request) -> Option<Result<Response, Problem>> {
@@ -36,7 +40,8 @@ pub(crate) async fn handle(app: &App, request: Request) -> Option<Result<Respons
 
 async fn proxy(app: &App, route: Arc<Route>, request: Request) -> Result<Response, Problem> {
     let arrived = Instant::now();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let visitor = Visitor::take(app, &mut parts)?;
     let rest = route.options.rest_of(parts.uri.path()).unwrap_or_default().to_owned();
     if !route.options.allows(&parts.method, &rest) {
         return Err(Problem::new(
@@ -44,11 +49,12 @@ async fn proxy(app: &App, route: Arc<Route>, request: Request) -> Result<Respons
             format_args!("the gateway does not pass on {} {}", parts.method, parts.uri.path()),
         ));
     }
-    if let Some(response) = resumed(app, &route, &parts).await? {
+    if let Some(response) = resumed(app, &route, &parts, &visitor).await? {
         return Ok(response);
     }
     let body = read_body(app, &parts, body).await?;
-    let call = Call::new(app, route, &parts, &rest, body.bytes(), arrived)?;
+    let mut call = Call::new(app, route, &parts, &rest, body.bytes(), visitor, arrived)?;
+    call.headers.extend(body.length().map(|length| (CONTENT_LENGTH, length.into())));
     match (&call.key, body) {
         (Some(key), RequestBody::Whole(bytes)) => {
             call.join_or_ask(key, &parts.headers, bytes).await
@@ -62,7 +68,12 @@ async fn proxy(app: &App, route: Arc<Route>, request: Request) -> Result<Respons
 }
 
 /// Goes on with a stream whose last event the client names by itself, as `EventSource` does at the URL that it was given.
-async fn resumed(app: &App, route: &Route, parts: &Parts) -> Result<Option<Response>, Problem> {
+async fn resumed(
+    app: &App,
+    route: &Route,
+    parts: &Parts,
+    visitor: &Visitor,
+) -> Result<Option<Response>, Problem> {
     let cursor = last_event_id(&parts.headers).and_then(|text| text.parse::<StreamCursor>().ok());
     let Some(StreamCursor { id, seq }) = cursor.filter(|_| parts.method == Method::GET) else {
         return Ok(None);
@@ -73,6 +84,7 @@ async fn resumed(app: &App, route: &Route, parts: &Parts) -> Result<Option<Respo
         Some(Heads { request, answer: Some((_, answer)), .. })
             if request.route == route.options.prefix && request.path == path =>
         {
+            visitor.check_known(app, &id, &request, Right::Read)?;
             relay(app, &id, &answer, Position::After(seq)).await.map(Some)
         }
         Some(_) => Ok(None),
@@ -98,9 +110,18 @@ impl RequestBody {
         }
     }
 
+    /// How long it is, where it is passed on and that is known: not every upstream takes a body in chunks.
+    fn length(&self) -> Option<u64> {
+        match self {
+            RequestBody::Whole(_) => None,
+            RequestBody::Passing(body) => body.size_hint().exact().filter(|bytes| *bytes > 0),
+        }
+    }
+
     fn into_upstream(self) -> reqwest::Body {
         match self {
             RequestBody::Whole(bytes) => bytes.into(),
+            RequestBody::Passing(body) if body.is_end_stream() => Bytes::new().into(),
             RequestBody::Passing(body) => reqwest::Body::wrap_stream(body.into_data_stream()),
         }
     }
@@ -129,6 +150,7 @@ struct Call {
     head: RequestHead,
     key: Option<IdempotencyKey>,
     principal: Principal,
+    visitor: Visitor,
     url: String,
     /// What upstream gets of the client's headers.
     headers: HeaderMap,
@@ -144,6 +166,7 @@ impl Call {
         parts: &Parts,
         rest: &str,
         body: &[u8],
+        visitor: Visitor,
         arrived: Instant,
     ) -> Result<Call, Problem> {
         let key = match parts.method == Method::POST {
@@ -163,6 +186,7 @@ impl Call {
             method: parts.method.clone(),
             head: RequestHead {
                 route: route.options.prefix.clone(),
+                asked_ms: now().0,
                 method: method.to_owned(),
                 request: app.gateway().secret().request(method, &path, body),
                 path,
@@ -171,6 +195,7 @@ impl Call {
                 keyed: key.is_some(),
             },
             principal: Principal::of(&parts.headers, &route.options.principal_headers),
+            visitor,
             key,
             url: url(&route.options, rest, parts.uri.query()),
             headers: request_headers(&route.options, &parts.headers, wants),
@@ -221,6 +246,7 @@ impl Call {
                 "the idempotency key was used for a request with another body",
             ));
         }
+        self.visitor.check_known(&self.app, id, &heads.request, Right::Read)?;
         let answer = match heads.answer {
             Some((_, answer)) => answer,
             None => match answer_to_come(&self.app, id).await? {

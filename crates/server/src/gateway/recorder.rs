@@ -65,6 +65,8 @@ pub(super) struct Recording {
 #[derive(Debug)]
 enum BodyEnd {
     InOrder,
+    /// It was left open behind the stream's last event, and is not waited for.
+    LeftOpen,
     Broken(BrokenOff),
     TooLarge(TooLarge),
 }
@@ -149,6 +151,9 @@ impl Recorder {
             if let Some(end) = &self.body_end {
                 return self.gate_at_end(end);
             }
+            if !self.has_room() {
+                return Gate::Open;
+            }
             if self.events > 0 {
                 hurry.get_or_insert_with(|| Instant::now() + GATE);
             }
@@ -172,8 +177,8 @@ impl Recorder {
         let reason = self.end_reason();
         match end {
             // A generator that has nothing to say is one that is done.
-            BodyEnd::InOrder if reason == EndReason::Done => Gate::Open,
-            BodyEnd::InOrder => Gate::Broken(Problem::new(
+            BodyEnd::InOrder | BodyEnd::LeftOpen if reason == EndReason::Done => Gate::Open,
+            BodyEnd::InOrder | BodyEnd::LeftOpen => Gate::Broken(Problem::new(
                 Code::UpstreamBroken,
                 "upstream ended its stream before it said anything",
             )),
@@ -190,13 +195,15 @@ impl Recorder {
 
     /// Puts what came so far into the log, behind the heads.
     ///
+    /// Gives the position of the first.
+    ///
     /// # Errors
     /// The [`Problem`] of an append that failed; nothing is recorded then.
     pub(super) async fn open(
         &mut self,
         heads: Vec<NewMessage>,
         dialect: Dialect,
-    ) -> Result<(), Problem> {
+    ) -> Result<Seq, Problem> {
         let (mut messages, events) = (heads, self.group.len() as u64);
         messages.append(&mut self.group);
         self.group_bytes = 0;
@@ -206,7 +213,7 @@ impl Recorder {
         self.last = appended.last;
         self.tally.begun(dialect);
         self.tally.recorded(events);
-        Ok(())
+        Ok(appended.first)
     }
 
     /// Records until the stream is over, and then its end.
@@ -249,15 +256,17 @@ impl Recorder {
                         Ok(appended) => self.appended(&appended),
                         Err(error) => return Over::Log(error),
                     }
+                    idle_timer.as_mut().reset(Instant::now() + idle);
                 }
                 piece = self.pieces.next(), if reads && self.has_room() => {
                     self.take(piece);
                     idle_timer.as_mut().reset(Instant::now() + idle);
                 }
                 () = &mut linger_timer, if reads && has_ended => {
-                    self.body_end = Some(BodyEnd::InOrder);
+                    self.body_end = Some(BodyEnd::LeftOpen);
                 }
-                () = &mut idle_timer, if reads => return Over::Silent(idle),
+                // What the gateway does not read is not upstream's silence.
+                () = &mut idle_timer, if reads && self.has_room() => return Over::Silent(idle),
                 () = &mut total_timer, if total.is_some() => {
                     return Over::TookTooLong(total.unwrap_or_default());
                 }
@@ -276,12 +285,7 @@ impl Recorder {
         match piece {
             Some(Ok(bytes)) => self.cutter.push(&bytes),
             Some(Err(error)) => self.body_end = Some(BodyEnd::Broken(error)),
-            None => {
-                self.body_end = Some(BodyEnd::InOrder);
-                if let Some(message) = self.cutter.finish() {
-                    self.keep(message);
-                }
-            }
+            None => self.body_end = Some(BodyEnd::InOrder),
         }
     }
 
@@ -291,7 +295,15 @@ impl Recorder {
         while self.has_room() {
             match self.cutter.next_message() {
                 Ok(Some(message)) => most = most.max(Some(self.keep(message))),
-                Ok(None) => break,
+                Ok(None) => {
+                    // Only now that all before it was cut off.
+                    if matches!(self.body_end, Some(BodyEnd::InOrder))
+                        && let Some(message) = self.cutter.finish()
+                    {
+                        most = most.max(Some(self.keep(message)));
+                    }
+                    break;
+                }
                 Err(error) => {
                     self.body_end = Some(BodyEnd::TooLarge(error));
                     break;

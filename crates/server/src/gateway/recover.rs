@@ -12,31 +12,48 @@ use crate::http::App;
 
 /// Ends each stream that a process before this one left unfinished: as crashed, with the error that its dialect has for
 /// it. A request under a key that upstream had not answered is forgotten, so that a retry asks again.
+///
+/// All others are entered into the list first: whoever asks for it waits for that.
 pub(super) async fn recover(app: App) {
+    let unfinished = scan(&app).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "unfinished streams could not be looked for");
+        Vec::new()
+    });
+    for (id, info) in unfinished {
+        if app.gateway().running(&id).is_some() {
+            continue;
+        }
+        match end(&app, &id, &info, EndReason::Crashed, CRASHED).await {
+            Ok(()) => tracing::info!(stream = %id, "ended a stream that a crash had cut off"),
+            Err(error) => {
+                tracing::error!(stream = %id, error = &error as &dyn std::error::Error, "a stream could not be ended");
+            }
+        }
+    }
+}
+
+/// Enters all streams into the list, and gives those that have not ended: as many as ran at one time.
+async fn scan(app: &App) -> Result<Vec<(StreamId, TopicInfo)>, ReadError> {
+    let index = app.gateway().index();
+    let _filling = index.filling();
+    let mut unfinished = Vec::new();
     let mut after = None;
     loop {
         let query = TopicsQuery { prefix: TOPIC_PREFIX.to_owned(), after, limit: PAGE };
-        let page = match app.log().topics(query).await {
-            Ok(page) => page,
-            Err(error) => {
-                tracing::error!(%error, "unfinished streams could not be looked for");
-                return;
-            }
-        };
-        for info in page.topics.iter().filter(|info| info.end.is_none()) {
+        let page = app.log().topics(query).await?;
+        after = page.topics.last().filter(|_| page.more).map(|info| info.topic.clone());
+        for info in page.topics {
             let Some(id) = StreamId::of_topic(&info.topic) else { continue };
-            if app.gateway().running(&id).is_some() {
-                continue;
+            if let Some(first) = info.first {
+                index.insert(first, &id);
             }
-            match end(&app, &id, info, EndReason::Crashed, CRASHED).await {
-                Ok(()) => tracing::info!(stream = %id, "ended a stream that a crash had cut off"),
-                Err(error) => {
-                    tracing::error!(stream = %id, error = &error as &dyn std::error::Error, "a stream could not be ended");
-                }
+            if info.end.is_none() {
+                unfinished.push((id, info));
             }
         }
-        let Some(last) = page.topics.last().filter(|_| page.more) else { return };
-        after = Some(last.topic.clone());
+        if after.is_none() {
+            return Ok(unfinished);
+        }
     }
 }
 

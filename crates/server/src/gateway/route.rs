@@ -107,9 +107,13 @@ impl RouteOptions {
         path.strip_prefix(&self.prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Whether a request may be passed on. `rest` is what [`RouteOptions::rest_of`] gave.
+    /// Whether a request may be passed on. `rest` is what [`RouteOptions::rest_of`] gave. What could lead out of
+    /// upstream's path, or past a rule, never may: `..`, in any spelling that the next one might resolve.
     #[must_use]
     pub fn allows(&self, method: &Method, rest: &str) -> bool {
+        if rest.contains('\\') || rest.split('/').any(is_dots) {
+            return false;
+        }
         self.allow.is_empty() || self.allow.iter().any(|rule| rule.fits(method, rest))
     }
 }
@@ -214,6 +218,12 @@ pub enum RouteError {
     Allow(String),
 }
 
+/// Whether a segment of a path stands for the one that it is in, or the one above.
+fn is_dots(segment: &str) -> bool {
+    let dots = segment.replace("%2e", ".").replace("%2E", ".");
+    dots == "." || dots == ".."
+}
+
 fn parse_prefix(text: &str) -> Result<String, RouteError> {
     let prefix = text.strip_suffix('/').unwrap_or(text);
     let is_path = prefix.starts_with('/')
@@ -240,7 +250,7 @@ fn parse_upstream(text: &str) -> Result<Uri, RouteError> {
 }
 
 /// What providers are told who asks by.
-const PRINCIPAL_HEADERS: [HeaderName; 3] = [
+pub(super) static PRINCIPAL_HEADERS: [HeaderName; 3] = [
     http::header::AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),

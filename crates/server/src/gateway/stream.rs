@@ -15,6 +15,7 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use longwave_core::{
     DataFormat, Event, EventType, Message, NewMessage, Payload, SelectorSet, Seq, TopicName,
+    UnixMillis,
 };
 use longwave_store::{Log, ReadError, ReadQuery, Start};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,13 @@ pub(crate) struct StreamId(Arc<str>);
 impl StreamId {
     pub(super) fn of_bytes(bytes: [u8; 16]) -> StreamId {
         StreamId(BASE64_URL_SAFE_NO_PAD.encode(bytes).into())
+    }
+
+    /// The bytes that it spells.
+    pub(super) fn to_bytes(&self) -> [u8; 16] {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(&*self.0).unwrap_or_default();
+        // An id is made of 16 bytes, or was checked to have so many.
+        bytes.try_into().unwrap_or_default()
     }
 
     /// # Errors
@@ -117,6 +125,8 @@ impl FromStr for StreamCursor {
 pub(super) struct RequestHead {
     /// The prefix of the route.
     pub(super) route: String,
+    /// When the client asked, in milliseconds since 1970.
+    pub(super) asked_ms: u64,
     pub(super) method: String,
     pub(super) path: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -231,7 +241,7 @@ impl AnswerHead {
 pub(super) struct Heads {
     pub(super) request: RequestHead,
     /// When it was asked, as the log's time.
-    pub(super) started: longwave_core::UnixMillis,
+    pub(super) started: UnixMillis,
     /// None yet, where upstream has not answered.
     pub(super) answer: Option<(Seq, AnswerHead)>,
     /// The first event of upstream's own, where there is one.

@@ -84,7 +84,8 @@ impl Upstream {
         let request = self.client.request(ask.method, ask.url).headers(ask.headers).body(ask.body);
         match tokio::time::timeout(timeout, request.send()).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(SendError::Unreachable(error)),
+            // Its URL may hold a key of the client's.
+            Ok(Err(error)) => Err(SendError::Unreachable(error.without_url())),
             Err(_) => Err(SendError::Silent(timeout)),
         }
     }

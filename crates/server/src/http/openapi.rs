@@ -7,7 +7,7 @@ use utoipa::openapi::{OpenApi, RefOr};
 use utoipa::{OpenApi as _, PartialSchema, ToResponse, ToSchema};
 
 use super::{Code, probes, publish, read, topics};
-use crate::gateway::manage as gateway;
+use crate::gateway;
 
 /// The document of all routes.
 #[derive(utoipa::OpenApi)]
@@ -32,9 +32,11 @@ use crate::gateway::manage as gateway;
         topics::head,
         topics::delete,
         topics::list,
-        gateway::list,
-        gateway::read,
-        gateway::cancel,
+        gateway::list::list,
+        gateway::manage::read,
+        gateway::manage::cancel,
+        gateway::manage::cancel_by_post,
+        gateway::mint::mint,
         probes::health,
         probes::ready,
         probes::metrics,

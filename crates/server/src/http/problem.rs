@@ -137,7 +137,7 @@ macro_rules! codes {
 codes! {
     /// The path behind `/topics/` is no topic's name.
     TopicInvalid, "topic-invalid", BAD_REQUEST, "The topic's name is malformed";
-    /// The topic is one of the server's own.
+    /// The topic is one of the server's own, or of the gateway's.
     TopicReserved, "topic-reserved", FORBIDDEN, "The topic belongs to the server";
     /// A text is no selector, or there are too many or none.
     SelectorInvalid, "selector-invalid", BAD_REQUEST, "The selector is malformed";
@@ -167,6 +167,14 @@ codes! {
     BodyIncomplete, "body-incomplete", BAD_REQUEST, "The body broke off";
     /// A WebSocket handshake or message breaks the protocol.
     WebSocketInvalid, "websocket-invalid", BAD_REQUEST, "The WebSocket request is wrong";
+    /// A request for a token asks for something that no token can give.
+    TokenRequestInvalid, "token-request-invalid", BAD_REQUEST, "No such token can be made";
+    /// A token is none of this server's.
+    TokenInvalid, "token-invalid", UNAUTHORIZED, "The token is not valid";
+    /// A token has expired.
+    TokenExpired, "token-expired", UNAUTHORIZED, "The token has expired";
+    /// Neither a token nor credentials give the right to do this with the stream.
+    RightMissing, "right-missing", FORBIDDEN, "The right to the stream is missing";
     /// A page of a site that may not use this server sent the request.
     OriginForbidden, "origin-forbidden", FORBIDDEN, "The site may not use this server";
     /// The request names a host that this server does not answer for.

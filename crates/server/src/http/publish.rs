@@ -23,6 +23,7 @@ use self::content_type::BodyKind;
 use self::request::PublishRequest;
 use super::successor::or_pass_on;
 use super::{App, Code, Problem, Query, TopicPath};
+use crate::gateway::check_writable;
 
 pub(crate) use self::answer::append_problem;
 pub(super) use self::answer::{PublishAnswer, disk_full, shutting_down};
@@ -75,6 +76,7 @@ pub(super) async fn answer(
     body: impl RequestBody,
 ) -> Result<Response, Problem> {
     let TopicPath(topic) = TopicPath::of(&head.uri)?;
+    check_writable(&topic)?;
     let query = Query::of(&head.uri)?;
     let request = PublishRequest::parse(topic, &query, &head.headers, app.log().epoch())?;
     // It lies in the connection's buffer, which can be read into again only when nobody needs it any more.

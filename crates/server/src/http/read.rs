@@ -32,6 +32,8 @@ struct ReadParameters {
     wait: Option<String>,
     /// Give each event's data as its JSON envelope.
     envelope: Option<String>,
+    /// A token for a stream of the gateway that is read, and for each further one another.
+    token: Option<Vec<String>>,
 }
 
 /// What `?format=` may say.
@@ -160,7 +162,7 @@ pub(super) async fn topic(
 ) -> Result<Response, Problem> {
     if query.has("info") {
         let TopicPath(topic) = TopicPath::of(request.uri())?;
-        return topics::info(&app, topic, &query).await;
+        return topics::info(&app, topic, &query, request.headers()).await;
     }
     transports::topic(State(app), request).await
 }

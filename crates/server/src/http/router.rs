@@ -5,10 +5,11 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, any, get, post};
 use axum::{Extension, Router};
+use http::header::ACCESS_CONTROL_REQUEST_METHOD;
 use http::{Method, Uri};
 
 use super::{App, Code, Problem, TopicPath, openapi, origin, probes, publish, read, topics};
-use crate::gateway;
+use crate::gateway::{self, manage};
 
 /// Every route with its middleware.
 pub(crate) fn router(app: App) -> Router {
@@ -25,13 +26,14 @@ pub(crate) fn with_middleware(routes: Router<App>, app: App) -> Router {
         .fallback(proxied)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(origin::cors(&app.options().origins))
+        .layer(middleware::from_fn_with_state(app.clone(), plain_options))
         .layer(middleware::from_fn_with_state(app.clone(), origin::check))
         .layer(middleware::from_fn_with_state(app.clone(), count))
         .with_state(app)
 }
 
 /// The table of routes. The OpenAPI document must have the same; a test compares them.
-fn routes() -> [(&'static str, MethodRouter<App>); 12] {
+fn routes() -> [(&'static str, MethodRouter<App>); 13] {
     [
         ("/", get(read::index)),
         (
@@ -47,9 +49,10 @@ fn routes() -> [(&'static str, MethodRouter<App>); 12] {
         ("/topics/", any(no_topic)),
         ("/topics", get(topics::list)),
         ("/events", get(read::events).connect(read::events)),
-        ("/streams", get(gateway::list)),
-        ("/streams/{id}", get(gateway::read).delete(gateway::cancel)),
-        ("/streams/{id}/cancel", post(gateway::cancel)),
+        ("/streams", get(gateway::list::list)),
+        ("/streams/{id}", get(manage::read).delete(manage::cancel)),
+        ("/streams/{id}/cancel", post(manage::cancel_by_post)),
+        ("/streams/{id}/tokens", post(gateway::mint::mint)),
         ("/health", get(probes::health)),
         ("/ready", get(probes::ready)),
         ("/metrics", get(probes::metrics)),
@@ -82,6 +85,16 @@ async fn proxied(State(app): State<App>, request: Request) -> Response {
 /// Marks the answer to a request that a route of the gateway was for.
 #[derive(Clone, Copy)]
 struct Proxied;
+
+/// Passes an `OPTIONS` on that is no browser's question about another origin: the layer below would answer it as one.
+async fn plain_options(State(app): State<App>, request: Request, next: Next) -> Response {
+    let asks_for_origin = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let is_plain = request.method() == Method::OPTIONS && !asks_for_origin;
+    if is_plain && app.gateway().serves(request.uri().path()) {
+        return proxied(State(app), request).await;
+    }
+    next.run(request).await
+}
 
 fn not_found(uri: &Uri) -> Problem {
     Problem::new(

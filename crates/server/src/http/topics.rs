@@ -15,6 +15,7 @@ use longwave_store::{ConfigureError, Configured, DeleteError, ReadError, TopicsQ
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub(crate) use self::document::Quantity;
 pub(super) use self::document::{SettingsRequest, TopicDocument};
 use super::origin::{
     LONGWAVE_END, LONGWAVE_EVENTS, LONGWAVE_FIRST_ID, LONGWAVE_LAST_ID, LONGWAVE_SUBSCRIBERS,
@@ -22,6 +23,7 @@ use super::origin::{
 use super::publish::{BodyLimit, disk_full, read_whole, shutting_down};
 use super::successor::{WholeRequest, or_pass_on};
 use super::{App, Code, Problem, Query, TopicPath};
+use crate::gateway::{Right, TOKEN_PARAMETER, Viewers, Visitor, check_writable, is_of_gateway};
 
 /// Topics in order of their names.
 #[derive(Debug, Serialize, ToSchema)]
@@ -54,6 +56,7 @@ pub(super) async fn configure(
     body: Body,
 ) -> Result<Response, Problem> {
     query.only(&[])?;
+    check_writable(&topic)?;
     check_json(&headers)?;
     let limit = BodyLimit { bytes_max: SETTINGS_BYTES_MAX, code: Code::BodyTooLarge };
     let body = read_whole(&app, body, limit).await?;
@@ -78,8 +81,14 @@ async fn put_settings(app: &App, topic: TopicName, body: &[u8]) -> Result<Respon
 }
 
 /// What is known of a topic, in a body: `GET …?info`.
-pub(super) async fn info(app: &App, topic: TopicName, query: &Query) -> Result<Response, Problem> {
-    query.only(&["info"])?;
+pub(super) async fn info(
+    app: &App,
+    topic: TopicName,
+    query: &Query,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    query.only(&["info", TOKEN_PARAMETER])?;
+    Visitor::of(app, headers, query)?.check_topic(app, &topic, Right::Read).await?;
     let info = known(app, topic).await?;
     let mut response = Json(TopicDocument::new(app, &info)).into_response();
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
@@ -105,13 +114,18 @@ pub(super) async fn info(app: &App, topic: TopicName, query: &Query) -> Result<R
             ),
         ),
         (status = 400, description = "The topic's name is malformed"),
+        (status = 401, description = "The token is not valid"),
+        (status = 403, description = "There is no right to read this stream"),
         (status = 404, description = "There is no such topic"),
     ),
 )]
 pub(super) async fn head(
     State(app): State<App>,
     TopicPath(topic): TopicPath,
+    query: Query,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    Visitor::of(&app, &headers, &query)?.check_topic(&app, &topic, Right::Read).await?;
     let info = known(&app, topic).await?;
     let mut response = StatusCode::OK.into_response();
     let headers = response.headers_mut();
@@ -154,7 +168,8 @@ pub(super) async fn delete(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    query.only(&[])?;
+    query.only(&[TOKEN_PARAMETER])?;
+    Visitor::of(&app, &headers, &query)?.check_topic(&app, &topic, Right::Cancel).await?;
     let deleted = app.log().delete(topic.clone()).await;
     let result = deleted
         .map(|()| StatusCode::NO_CONTENT.into_response())
@@ -188,7 +203,10 @@ pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Respons
     };
     let page = app.log().topics(topics_query).await.map_err(|error| read_problem(&error))?;
     let next = page.topics.last().filter(|_| page.more).map(|info| info.topic.to_string());
-    let topics = page.topics.iter().map(|info| TopicDocument::new(&app, info)).collect();
+    // Where each stream takes a right of its own, they are listed at /streams, to those who began them.
+    let hides_streams = app.options().gateway.viewers == Viewers::Token;
+    let shown = page.topics.iter().filter(|info| !(hides_streams && is_of_gateway(&info.topic)));
+    let topics = shown.map(|info| TopicDocument::new(&app, info)).collect();
     let mut response = Json(TopicList { topics, next }).into_response();
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     Ok(response)
@@ -233,7 +251,11 @@ fn canonical_prefix(text: &str) -> String {
     canonical
 }
 
-fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
+/// Refuses a body that says that it is something else than JSON.
+///
+/// # Errors
+/// [`Code::MediaTypeUnsupported`].
+pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
     let Some(content_type) = headers.get(CONTENT_TYPE) else { return Ok(()) };
     let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
     let essence = essence.trim_ascii();
@@ -242,7 +264,7 @@ fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
     if known.iter().any(|known| essence.eq_ignore_ascii_case(known)) {
         return Ok(());
     }
-    Err(Problem::new(Code::MediaTypeUnsupported, "settings must be sent as application/json"))
+    Err(Problem::new(Code::MediaTypeUnsupported, "the body must be sent as application/json"))
 }
 
 fn configure_problem(error: &ConfigureError) -> Problem {

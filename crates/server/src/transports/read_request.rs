@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use longwave_core::{EventId, EventType, Selector, SelectorSet, StartAt, TypeFilter, UnixMillis};
 
 use super::problems::selector_problem;
-use crate::gateway::HEAD_TYPES;
+use crate::gateway::{HEAD_TYPES, TOKEN_PARAMETER};
 use crate::http::{Code, Problem, Query, parse_duration_ms};
 
 /// The parameters of a read, checked. Every transport takes the same ones.
@@ -251,7 +251,7 @@ const RESUME_ALIASES: [&str; 2] = ["lastEventId", "last_event_id"];
 const STARTS: [&str; 3] = ["after", "last", "since"];
 /// The most event types that one read may name.
 const TYPES_MAX: usize = 100;
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 12] = [
     "after",
     "last",
     "since",
@@ -263,6 +263,7 @@ const KNOWN: [&str; 11] = [
     "topic",
     "lastEventId",
     "last_event_id",
+    TOKEN_PARAMETER,
 ];
 
 #[cfg(test)]

@@ -19,10 +19,12 @@ use longwave_core::{SelectorSet, StartAt, TopicName};
 use self::session::Session;
 use super::live::subscribe;
 use super::read_request::ReadRequest;
+use crate::gateway::Visitor;
 use crate::http::{App, Code, Problem};
 use crate::hub::SubscriberKind;
 
-/// Answers a handshake. `first` is the subscription that the URL itself asks for, `home` the one topic that it names.
+/// Answers a handshake. `first` is the subscription that the URL itself asks for, `home` the one topic that it names;
+/// `visitor` may read that, and perhaps more that is asked for later.
 ///
 /// # Errors
 /// A [`Problem`] where the handshake is none, where the client speaks other subprotocols only, or where the
@@ -30,6 +32,7 @@ use crate::hub::SubscriberKind;
 pub(super) async fn accept(
     app: App,
     mut parts: Parts,
+    visitor: Visitor,
     first: Option<(Arc<SelectorSet>, ReadRequest)>,
     home: Option<TopicName>,
 ) -> Result<Response, Problem> {
@@ -69,7 +72,8 @@ pub(super) async fn accept(
         // An event of control characters takes six bytes for each of its own. A write waits for the one before it, so
         // this much is held for one message only.
         .max_write_buffer_size(WRITE_BUFFER_BYTES + 8 * options.event_bytes_max.max(1 << 16));
-    Ok(upgrade.on_upgrade(async move |socket| Session::new(app, home, first).run(socket).await))
+    Ok(upgrade
+        .on_upgrade(async move |socket| Session::new(app, visitor, home, first).run(socket).await))
 }
 
 /// What this server speaks over WebSocket.

@@ -1,9 +1,12 @@
 //! The gateway between real sockets: a scripted upstream behind it, clients that see every byte in front. What the tests
 //! share is here; start with [`Station`].
 
+mod ends;
 mod framing;
+mod gate;
 mod metrics;
 mod snapshot;
+mod untouched;
 
 use longwave::gateway::RouteOptions;
 use longwave::http::HttpOptions;

@@ -41,6 +41,7 @@ impl Kit {
             owner: String::new(),
             request: String::new(),
             keyed: false,
+            asked_ms: 0,
         };
         kit.append(vec![request.message(), kit.answer.message()], None).await;
         kit

@@ -92,7 +92,7 @@ pub(in crate::http) struct SettingsRequest {
 /// An amount with its unit, or a number of seconds or bytes.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
-pub(in crate::http) enum Quantity {
+pub(crate) enum Quantity {
     /// In the base unit.
     Number(u64),
     /// With a unit.
@@ -109,6 +109,16 @@ pub(in crate::http) enum DurabilityDocument {
     Disk,
     /// Memory: lower latency, but a power cut may lose acknowledged events.
     Memory,
+}
+
+impl Quantity {
+    /// The milliseconds of a duration, whose base unit is the second; `None` where it is none, or too long.
+    pub(crate) fn duration_ms(&self) -> Option<u64> {
+        match self {
+            Quantity::Number(seconds) => seconds.checked_mul(1000),
+            Quantity::Text(text) => parse_duration_ms(text),
+        }
+    }
 }
 
 impl TopicDocument {
@@ -178,11 +188,7 @@ impl SettingsRequest {
 
 fn duration(setting: &str, quantity: Option<Quantity>) -> Result<Option<u64>, Problem> {
     let Some(quantity) = quantity else { return Ok(None) };
-    let ms = match quantity {
-        Quantity::Number(seconds) => seconds.checked_mul(1000),
-        Quantity::Text(text) => parse_duration_ms(&text),
-    };
-    match ms {
+    match quantity.duration_ms() {
         None => {
             let detail = format!("{setting} must be a duration such as 90s, 10m, 24h or 7d");
             Err(invalid(setting, &detail))

@@ -15,6 +15,7 @@ use longwave_core::{
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::gateway::check_writable;
 use crate::http::{Code, JsonObject, Problem, rfc3339};
 use crate::transports::framing::write_object;
 use crate::transports::problems::selector_problem;
@@ -208,6 +209,7 @@ impl WireMessage<'_> {
                 .with("member", "topic"));
             }
         };
+        check_writable(&topic)?;
         let key = self.key.as_deref().map(idempotency_key).transpose()?;
         let end = self.end.as_deref().map(end_reason).transpose()?;
         let event_type = self.event_type.as_deref().map(event_type).transpose()?;

@@ -16,6 +16,7 @@ use tungstenite::Error as WireError;
 
 use super::message::{self, ClientMessage, Ref, SubscribeOp};
 use super::publishes::Publishes;
+use crate::gateway::Visitor;
 use crate::http::{App, Code, Phase, Problem, Transport};
 use crate::hub::{Delivery, NextError, Subscribe, SubscribeError, SubscriberKind, Subscription};
 use crate::transports::live::farewell_time;
@@ -24,6 +25,8 @@ use crate::transports::{count_events, now};
 /// A connection's state besides its socket.
 pub(super) struct Session {
     app: App,
+    /// Whose connection it is, as far as the handshake shows.
+    visitor: Visitor,
     /// The topic that the URL names.
     home: Option<TopicName>,
     /// By the selector that the client asked for; the URL's own subscription has none.
@@ -59,10 +62,16 @@ enum Over {
 }
 
 impl Session {
-    pub(super) fn new(app: App, home: Option<TopicName>, first: Option<Subscription>) -> Session {
+    pub(super) fn new(
+        app: App,
+        visitor: Visitor,
+        home: Option<TopicName>,
+        first: Option<Subscription>,
+    ) -> Session {
         let mut session = Session {
             publishes: Publishes::new(app.clone()),
             app,
+            visitor,
             home,
             subscriptions: StreamMap::new(),
             last_heard: Instant::now(),
@@ -208,6 +217,7 @@ impl Session {
         }
         let selectors = SelectorSet::new([selector.clone()])
             .map_err(|error| Problem::new(Code::SelectorInvalid, error))?;
+        self.visitor.check_selectors(&self.app, &selectors).await?;
         let kind = SubscriberKind::WebSocket;
         let selectors = selectors.into();
         let subscription =

@@ -78,3 +78,117 @@ async fn an_answer_is_the_same_at_every_border_between_two_pieces() {
         assert_eq!((plain.as_str(), ids.len()), (relayed, 2), "cut at {at}");
     }
 }
+
+#[tokio::test]
+async fn each_event_has_one_id_of_its_own_stream_and_of_its_place_in_the_log() {
+    let station = Station::start().await;
+    let sent = [word("a"), word("b"), DONE.to_owned()].concat();
+    let viewer = station.stream(Script::sse().send(&sent).end()).await;
+    let (id, path) = (viewer.id(), viewer.path());
+    assert_eq!(viewer.header("location"), Some(path.as_str()));
+    assert_eq!(viewer.header("link"), Some(format!("<{path}>; rel=\"resume\"").as_str()));
+    assert_eq!(viewer.header("cache-control"), Some("no-cache, no-transform"));
+    assert_eq!(viewer.header("x-accel-buffering"), Some("no"));
+    assert_eq!(viewer.header("content-type"), Some("text/event-stream"));
+    let (plain, ids) = without_ids(&id, &viewer.whole().await);
+    assert_eq!(plain, sent);
+    let events = station.server.events(&path[1..]).await;
+    // Behind the two heads, before the end.
+    let seqs = events[2..5].iter().map(|event| format!("{id}:{}", event.seq));
+    assert_eq!(ids, seqs.collect::<Vec<_>>());
+    assert_eq!(events.len(), 6);
+}
+
+#[tokio::test]
+async fn large_events_are_relayed_whole() {
+    let station = Station::start().await;
+    let line = "x".repeat(300_000);
+    let sent = format!("data: {line}\n\ndata: {line}\r\ndata: {line}\r\n\r\ndata: 3\n\n");
+    station.upstream.script(Script::sse().send_in_pieces_of(50_001, &sent).end());
+    let viewer = Viewer::of(station.get("/v1/events")).await;
+    let id = viewer.id();
+    let (plain, ids) = without_ids(&id, &viewer.whole().await);
+    assert!(plain == sent);
+    assert_eq!(ids.len(), 3);
+}
+
+#[tokio::test]
+async fn silence_is_broken_at_event_borders_by_comments_without_a_blank_line() {
+    let station = Station::with(|http, _| http.heartbeat_ms = 5).await;
+    let script = Script::sse().send(word("a")).wait("beat").send("data: ").wait("half");
+    let mut viewer = station.stream(script.send("1\n\n").send(DONE).end()).await;
+    let id = viewer.id();
+    viewer.until("\n\n").await;
+    viewer.until(":\n:\n:\n").await;
+    station.upstream.say("beat");
+    // Upstream's half of an event is nothing that a viewer sees.
+    viewer.until(":\n:\n:\n").await;
+    station.upstream.say("half");
+    let (plain, ids) = without_ids(&id, &viewer.whole().await);
+    let beats = plain.strip_suffix(&format!("data: 1\n\n{DONE}")).unwrap();
+    assert!(beats.as_bytes().chunks(2).all(|beat| beat == b":\n"), "{beats:?}");
+    assert_eq!(ids.len(), 2);
+}
+
+#[tokio::test]
+async fn lines_of_json_get_neither_ids_nor_heartbeats() {
+    let station = Station::with(|http, _| http.heartbeat_ms = 1).await;
+    let first = "{\"response\":\"a\",\"done\":false}\r\n";
+    let rest = "\n{\"response\":\"b\",\"done\":false}\n{\"done\":true}\n";
+    let script = Script::ndjson().send(first).wait("go").send_in_pieces_of(5, rest).end();
+    station.upstream.script(script);
+    let mut viewer = Viewer::of(station.post("/v1/api/generate", "{}")).await;
+    assert_eq!(viewer.header("content-type"), Some("application/x-ndjson"));
+    let path = viewer.path();
+    assert_eq!(viewer.until("\n").await, first);
+    // Nothing but a heartbeat could come before the state is asked for often enough.
+    for _ in 0..5 {
+        station.has_state(&path, "running").await;
+    }
+    station.upstream.say("go");
+    assert_eq!(viewer.whole().await, rest.trim_start());
+    let again = Viewer::of(station.get(&path)).await.whole().await;
+    assert_eq!(again, [first, rest.trim_start()].concat());
+}
+
+#[tokio::test]
+async fn what_upstream_says_behind_its_end_is_relayed_and_nothing_else() {
+    let station = Station::with(|http, _| http.heartbeat_ms = 1).await;
+    let late = "data: {\"late\":1}\n\n";
+    let script = Script::sse().send(word("a")).send(DONE).wait("late").send(late).end();
+    let mut viewer = station.stream(script).await;
+    let id = viewer.id();
+    viewer.until(DONE.trim_end()).await;
+    station.upstream.say("late");
+    let (plain, _) = without_ids(&id, &viewer.whole().await);
+    assert_eq!(plain.replace(":\n", ""), format!("\n\n{late}").replace(":\n", ""));
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_behind_the_end_does_not_spoil_it() {
+    let station = Station::start().await;
+    let sent = [word("a"), DONE.to_owned()].concat();
+    let viewer = station.stream(Script::sse().send(&sent).cut()).await;
+    let (id, path) = (viewer.id(), viewer.path());
+    assert_eq!(without_ids(&id, &viewer.whole().await).0, sent);
+    assert_eq!(station.info(&path).await["state"], "done");
+}
+
+#[tokio::test]
+async fn an_end_is_not_waited_for_when_upstream_leaves_its_body_open() {
+    let station = Station::start().await;
+    let sent = [word("a"), DONE.to_owned()].concat();
+    let viewer = station.stream(Script::sse().send(&sent).hang()).await;
+    let (id, path) = (viewer.id(), viewer.path());
+    assert_eq!(without_ids(&id, &viewer.whole().await), (sent, viewer_ids(&station, &path).await));
+    assert_eq!(station.info(&path).await["state"], "done");
+    station.upstream.asked(0).await.hung_up().await;
+}
+
+/// The cursors of upstream's own events in the log.
+async fn viewer_ids(station: &Station, path: &str) -> Vec<String> {
+    let events = station.server.events(&path[1..]).await;
+    let id = path.strip_prefix("/streams/").unwrap();
+    let own = &events[2..events.len() - 1];
+    own.iter().map(|event| format!("{id}:{}", event.seq)).collect()
+}

@@ -67,6 +67,16 @@ impl RawClient {
         }
     }
 
+    /// Waits until a text is in what the server sent.
+    pub(crate) async fn until(&mut self, text: &str) {
+        while !String::from_utf8_lossy(&self.read).contains(text) {
+            let mut buffer = [0; 8192];
+            let bytes = within(self.stream.read(&mut buffer)).await.unwrap();
+            assert!(bytes > 0, "closed before {text:?}");
+            self.read.extend_from_slice(&buffer[..bytes]);
+        }
+    }
+
     /// Waits until the server closes, and gives what it had left to say.
     pub(crate) async fn closed(mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.read);
