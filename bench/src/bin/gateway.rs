@@ -17,6 +17,7 @@ use clap::Parser;
 use longwave_bench::machine::{self, Cores, Machine};
 use longwave_bench::paced::{self, Pace, Upstream};
 use longwave_bench::server::{Server, free_port};
+use rustix::fs::{FallocateFlags, fallocate};
 
 /// What is measured, and how long.
 #[derive(Debug, Parser)]
@@ -140,6 +141,9 @@ impl Load {
 fn commits(work: &Path, pace_ms: u64) -> anyhow::Result<Quantiles> {
     let path = work.join("commits");
     let mut file = File::create(&path)?;
+    // Ahead, as the log does it.
+    let bytes = COMMITS as u64 * COMMIT_BYTES as u64;
+    fallocate(&file, FallocateFlags::KEEP_SIZE, 0, bytes)?;
     let group = [b'x'; COMMIT_BYTES];
     let mut taken = Vec::new();
     for _ in 0..COMMITS {
