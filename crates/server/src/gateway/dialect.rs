@@ -28,6 +28,7 @@ use http::HeaderMap;
 pub(crate) use self::asked::{Asked, Streaming, asked, without_background};
 pub(crate) use self::compact::compact;
 pub(crate) use self::failure::Failure;
+pub(crate) use self::json::with_members;
 pub(crate) use self::transcript::{Closing, Meaning, Transcript, Usage};
 
 /// The wire format of an upstream's streamed answers.

@@ -11,11 +11,13 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use longwave_core::EndReason;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::access::Visitor;
 use super::alias::{Caller, decoded};
-use super::dialect::Transcript;
+use super::dialect::{Transcript, with_members};
 use super::key::Principal;
 use super::stream::{AnswerHead, Heads, RequestHead, StreamId};
 use super::token::Right;
@@ -72,11 +74,8 @@ pub(super) async fn object(
     let end = info.and_then(|info| info.end).map(|end| end.reason);
     let read = replay::transcript(log, id, Dialect::OpenaiResponses).await;
     let (transcript, _) = read.map_err(|error| read_problem(&error))?;
-    let mut standing = standing(&transcript, end);
-    if let Some(Value::Object(members)) = request.background.map(|_| &mut standing) {
-        members.insert("background".to_owned(), true.into());
-    }
-    let mut response = with_head(id, answer, Body::from(standing.to_string()));
+    let standing = standing(&transcript, request.background, end);
+    let mut response = with_head(id, answer, Body::from(standing));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -152,24 +151,40 @@ async fn stream(
     Ok(response)
 }
 
-/// The last whole response that was said, with the status that fits the stream's end.
-fn standing(transcript: &Transcript, end: Option<EndReason>) -> Value {
-    let mut response = transcript.response().filter(Value::is_object).unwrap_or_else(|| {
-        let id = transcript.response_id().unwrap_or_default();
-        json!({ "id": id, "object": "response", "status": "in_progress", "output": [] })
-    });
-    let said = response.get("status").and_then(Value::as_str).unwrap_or_default();
-    let Some(end) = end.filter(|_| !FINAL.contains(&said)) else { return response };
-    let (status, error) = match end {
-        EndReason::Done => ("completed", Value::Null),
-        EndReason::Cancelled => ("cancelled", Value::Null),
-        _ => ("failed", error_of(transcript, end)),
-    };
-    if let Value::Object(members) = &mut response {
-        members.insert("status".to_owned(), status.into());
-        members.insert("error".to_owned(), error);
+/// The last whole response that was said, in upstream's bytes but for what tells how it is now.
+fn standing(
+    transcript: &Transcript,
+    background: Option<Background>,
+    end: Option<EndReason>,
+) -> String {
+    let said = transcript.response().map(RawValue::get);
+    let status =
+        said.and_then(|text| serde_json::from_str(text).ok()).map(|Said { status }| status);
+    let mut changes = Vec::new();
+    if let Some(end) = end
+        && !status.is_some_and(|status| FINAL.contains(&&*status))
+    {
+        let (status, error) = match end {
+            EndReason::Done => ("completed", Value::Null),
+            EndReason::Cancelled => ("cancelled", Value::Null),
+            _ => ("failed", error_of(transcript, end)),
+        };
+        changes.extend([("status", status.into()), ("error", error)]);
     }
-    response
+    // Upstream does not know of it where the gateway runs it.
+    changes.extend(background.map(|_| ("background", true.into())));
+    said.and_then(|text| with_members(text, &changes)).unwrap_or_else(|| {
+        let id = transcript.response_id().unwrap_or_default();
+        let bare = json!({ "id": id, "object": "response", "status": "in_progress", "output": [] });
+        with_members(&bare.to_string(), &changes).unwrap_or_default()
+    })
+}
+
+/// What a response says of itself.
+#[derive(Deserialize)]
+struct Said<'a> {
+    #[serde(borrow)]
+    status: Cow<'a, str>,
 }
 
 /// What failed, as responses say it.
@@ -218,26 +233,31 @@ mod tests {
     #[test]
     fn a_response_stands_as_its_stream_does() {
         let mut transcript = Transcript::new(Dialect::OpenaiResponses);
-        let status = |transcript: &Transcript, end| standing(transcript, end)["status"].clone();
-        assert_eq!(status(&transcript, None), "in_progress");
-        let mut take = |data: &str| {
+        let take = |transcript: &mut Transcript, data: &str| {
             transcript.take(Piece { event_type: None, data: data.as_bytes() });
         };
-        take(r#"{"type":"response.created","response":{"id":"r","status":"queued","x":1}}"#);
-        take(r#"{"type":"error","code":"server_error","message":"it broke"}"#);
-        assert_eq!(standing(&transcript, None), json!({ "id": "r", "status": "queued", "x": 1 }));
+        let bare = standing(&transcript, None, None);
+        assert_eq!(bare, r#"{"id":"","object":"response","output":[],"status":"in_progress"}"#);
+
+        let said = r#"{"status": "queued", "x":1.50, "background":false, "id":"r" }"#;
+        take(&mut transcript, &format!(r#"{{"type":"response.created","response":{said}}}"#));
+        assert_eq!(standing(&transcript, None, None), said);
         assert_eq!(
-            standing(&transcript, Some(EndReason::Error)),
-            json!({
-                "id": "r", "status": "failed", "x": 1,
-                "error": { "code": "server_error", "message": "it broke" },
-            })
+            standing(&transcript, Some(Background::Gateway), None),
+            r#"{"status": "queued", "x":1.50, "background":true, "id":"r" }"#
         );
-        assert_eq!(status(&transcript, Some(EndReason::Cancelled)), "cancelled");
-        assert_eq!(status(&transcript, Some(EndReason::Done)), "completed");
-        let incomplete =
-            r#"{"type":"response.incomplete","response":{"id":"r","status":"incomplete"}}"#;
-        transcript.take(Piece { event_type: None, data: incomplete.as_bytes() });
-        assert_eq!(status(&transcript, Some(EndReason::Done)), "incomplete");
+        assert_eq!(
+            standing(&transcript, None, Some(EndReason::Cancelled)),
+            r#"{"status": "cancelled", "x":1.50, "background":false, "id":"r" ,"error":null}"#
+        );
+        take(&mut transcript, r#"{"type":"error","code":"server_error","message":"it broke"}"#);
+        let failed = standing(&transcript, None, Some(EndReason::Error));
+        let failed: Value = serde_json::from_str(&failed).unwrap();
+        assert_eq!(failed["status"], "failed");
+        assert_eq!(failed["error"], json!({ "code": "server_error", "message": "it broke" }));
+
+        let whole = r#"{"id":"r","status":"incomplete"}"#;
+        take(&mut transcript, &format!(r#"{{"type":"response.incomplete","response":{whole}}}"#));
+        assert_eq!(standing(&transcript, None, Some(EndReason::Done)), whole);
     }
 }

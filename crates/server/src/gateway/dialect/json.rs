@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// The members of an object in their order, each value as its text. No name is twice in it.
@@ -100,6 +101,32 @@ impl<'de> Deserialize<'de> for Members<'de> {
 
         deserializer.deserialize_map(Collect)
     }
+}
+
+/// An object with other values under some names, which are added where they are missing; all else is byte for byte as it
+/// was. `None` where it is no object.
+pub(crate) fn with_members(object: &str, changes: &[(&str, Value)]) -> Option<String> {
+    let Members(members) = serde_json::from_str(object).ok()?;
+    let mut changed = String::with_capacity(object.len());
+    let mut at = 0;
+    for (name, value) in &members {
+        let Some((_, new)) = changes.iter().find(|(changed, _)| changed == name) else { continue };
+        let span = span_of(object.as_bytes(), value.get())?;
+        changed.push_str(object.get(at..span.start)?);
+        changed.push_str(&new.to_string());
+        at = span.end;
+    }
+    let close = object.rfind('}')?;
+    changed.push_str(object.get(at..close)?);
+    let mut comma = if members.is_empty() { "" } else { "," };
+    for (name, new) in changes {
+        if members.iter().all(|(member, _)| member != name) {
+            changed.push_str(&format!("{comma}{}:{new}", Value::from(*name)));
+            comma = ",";
+        }
+    }
+    changed.push_str(object.get(close..)?);
+    Some(changed)
 }
 
 /// A text, borrowed where nothing in it is escaped.

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName};
 use longwave_core::EndReason;
 use proptest::prelude::*;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{
@@ -239,21 +240,21 @@ fn check_compaction(dialect: Dialect, pieces: &[Piece<'_>]) {
     assert_eq!(before.end(), after.end());
     assert_eq!(before.usage(), after.usage());
     assert_eq!(before.sequence_number(), after.sequence_number());
-    assert_eq!(before.response(), after.response());
+    assert_eq!(before.response().map(RawValue::get), after.response().map(RawValue::get));
     assert_eq!(before.error(), after.error());
 }
 
 #[test]
 fn a_response_is_what_was_last_said_of_it() {
     let mut transcript = Transcript::new(Dialect::OpenaiResponses);
-    assert_eq!(transcript.response(), None);
+    assert!(transcript.response().is_none());
     let created = json!({
         "type": "response.created",
         "sequence_number": 7,
         "response": { "id": "resp_1", "status": "in_progress", "model": "m", "output": [] },
     });
     transcript.take(Piece { event_type: None, data: created.to_string().as_bytes() });
-    assert_eq!(transcript.response().unwrap()["status"], "in_progress");
+    assert_eq!(transcript.response().unwrap().get(), created["response"].to_string());
 
     let closing = transcript.closing(EndReason::Cancelled, "cancelled by a viewer");
     let data: Vec<Value> =
@@ -268,7 +269,8 @@ fn a_response_is_what_was_last_said_of_it() {
     for event in &closing {
         transcript.take(Piece { event_type: event.event_type, data: event.data.as_bytes() });
     }
-    assert_eq!(transcript.response().unwrap()["status"], "cancelled");
+    assert_eq!(transcript.response().unwrap().get(), data[1]["response"].to_string());
+    assert_eq!(data[1]["response"]["status"], "cancelled");
     assert_eq!(transcript.sequence_number(), Some(9));
 }
 

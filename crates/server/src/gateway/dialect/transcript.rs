@@ -4,7 +4,6 @@
 //! each dialect's business.
 
 use longwave_core::EndReason;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::json::{part_of, text_of};
@@ -73,8 +72,8 @@ impl Transcript {
     }
 
     /// The last whole response object of Responses.
-    pub(crate) fn response(&self) -> Option<Value> {
-        self.known.response.as_deref().and_then(|raw| serde_json::from_str(raw.get()).ok())
+    pub(crate) fn response(&self) -> Option<&RawValue> {
+        self.known.response.as_deref()
     }
 
     /// What failed, as an ordinary HTTP answer would say it. `None` also for a stream that somebody stopped.

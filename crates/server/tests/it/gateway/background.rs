@@ -1,7 +1,8 @@
 //! What is asked for with `background`, and OpenAI's own calls to come back to a response.
 
-use longwave::gateway::{AllowRule, Background, Disconnect};
+use longwave::gateway::{AllowRule, Background, Disconnect, Viewers};
 use longwave_store::Log as _;
+use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 
@@ -109,6 +110,34 @@ async fn a_response_is_known_to_its_own_client_only_and_others_are_asked_of_upst
     assert_eq!(Answer::of(cancel(&station, "r2")).await.ok(404)["theirs"], 3);
     assert_eq!(station.upstream.asked(3).await.target, "/v1/responses/r2/cancel");
     assert_eq!(Answer::of(retrieve(&station, "r1", "")).await.ok(200)["status"], "completed");
+}
+
+#[tokio::test]
+async fn who_has_no_credentials_needs_a_token_where_viewers_do() {
+    let station = Station::with(|http, route| {
+        http.gateway.viewers = Viewers::Token;
+        route.principal_headers = vec![AUTHORIZATION];
+    })
+    .await;
+    for (id, credentials) in [("mine", Some("Bearer a")), ("anyones", None)] {
+        station.upstream.script(Script::sse().send(begun(id)).send(delta(2)).hang());
+        let mut request = station.post("/v1/responses", POLLED);
+        if let Some(credentials) = credentials {
+            request = request.header("authorization", credentials);
+        }
+        Answer::of(request).await.ok(200);
+    }
+    Answer::of(retrieve(&station, "mine", "")).await.ok(200);
+    // All who have none look alike.
+    for (method, rest) in
+        [(Method::GET, ""), (Method::GET, "?stream=true"), (Method::POST, "/cancel")]
+    {
+        let request = station.request(method, &format!("/v1/responses/anyones{rest}"));
+        Answer::of(request).await.problem(403, "right-missing");
+    }
+    assert!(station.upstream.asked(1).await.is_connected());
+    assert_eq!(Answer::of(cancel(&station, "mine")).await.ok(200)["status"], "cancelled");
+    assert_eq!(station.upstream.count(), 2);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The AI SDK's calls to come back to a chat's running answer, and to stop it.
 
-use longwave::gateway::Dialect;
+use longwave::gateway::{Dialect, Viewers};
 use reqwest::{Method, RequestBuilder};
 
 use super::{DONE, Station, Viewer, without_ids};
@@ -93,6 +93,22 @@ async fn a_chat_is_known_to_its_own_client_only() {
     assert_eq!(Answer::of(stop).await.status, 204);
     let resumed = Viewer::of(as_client(resume(&station, "c1"))).await;
     assert_eq!(resumed.id(), viewer.id());
+}
+
+#[tokio::test]
+async fn a_chat_without_credentials_needs_a_token_where_viewers_do() {
+    let station = Station::with(|http, route| {
+        http.gateway.viewers = Viewers::Token;
+        route.dialect = Some(Dialect::VercelUi);
+    })
+    .await;
+    station.upstream.script(ui().send(part("start")).send(text("A")).hang());
+    let viewer = Viewer::of(post(&station, "c1")).await;
+    Answer::of(resume(&station, "c1")).await.problem(403, "right-missing");
+    let stop = station.request(Method::POST, "/v1/chat/c1/stop");
+    Answer::of(stop).await.problem(403, "right-missing");
+    assert!(station.upstream.asked(0).await.is_connected());
+    drop(viewer);
 }
 
 #[tokio::test]
