@@ -5,6 +5,9 @@ import { assert, check, Program, startServer, until } from '../harness/check.mjs
 import { goOffline, openBrowser, openPage, photograph, serveFolder } from '../harness/browser.mjs'
 
 const OFFLINE = 'offline, reconnecting'
+// An `EventSource` waits 3 s before it comes back. Most answers take 12 s here, and those that must outlast more twice that.
+const LONG = ' [simulate: words=800]'
+const SHORT = ' [simulate: words=60]'
 // What a browser writes to its console when a connection fails, which is what is being tried.
 const CONNECTION_FAILED = /^Failed to load resource: net::ERR_/
 
@@ -17,7 +20,7 @@ let simulator
 let url
 
 check(async () => {
-  const upstream = new Program('node', ['../llm-upstream/simulator.mjs', '--port', '0', '--words', '100', '--delay', '30ms'])
+  const upstream = new Program('node', ['../llm-upstream/simulator.mjs', '--port', '0', '--words', '400', '--delay', '30ms'])
   simulator = (await upstream.line(/^simulating .* on (http:\/\/\S+)$/))[1]
   server = await startServer({ gateway: { '/v1': `${simulator}/v1` } })
   url = await serveFolder('.')
@@ -37,24 +40,28 @@ check(async () => {
   await isStoppedForAll(browser, page)
   await saysWhatWentWrong(page)
   await saysThatTheServerCrashed(page)
+  // However it went: each question was asked once.
+  const { calls } = await (await fetch(`${simulator}/simulator/answers`)).json()
+  assert.equal(calls, await page.locator('article').count())
   // The one request that the simulator was to refuse.
   assert.deepEqual(errors, ['Failed to load resource: the server responded with a status of 500 (Internal Server Error)'])
 })
 
 async function comesBackFromOffline(browser, page) {
-  await ask(page, 'Offline for a moment')
+  await ask(page, `Offline for a moment${LONG}`)
   await grows(page, 40)
   await photograph(page, 'streaming')
   await goOffline(browser, server)
   await shows(page, OFFLINE)
   await photograph(page, 'offline')
   await browser.setOffline(false)
+  await shows(page, 'streaming')
   await isWhole(page, 'Offline for a moment')
   await photograph(page, 'done')
 }
 
 async function comesBackWhenTheAnswerIsOver(browser, page) {
-  await ask(page, 'Offline until the end')
+  await ask(page, `Offline until the end${SHORT}`)
   await grows(page, 40)
   await goOffline(browser, server)
   await shows(page, OFFLINE)
@@ -65,14 +72,14 @@ async function comesBackWhenTheAnswerIsOver(browser, page) {
 
 async function asksOnceItIsOnline(browser, page) {
   await browser.setOffline(true)
-  await ask(page, 'Asked while offline')
+  await ask(page, `Asked while offline${SHORT}`)
   await shows(page, OFFLINE)
   await browser.setOffline(false)
   await isWhole(page, 'Asked while offline')
 }
 
 async function goesOnOverBrokenConnections(page) {
-  await ask(page, 'Broken three times')
+  await ask(page, `Broken three times${LONG}`)
   for (const characters of [1, 60, 120]) {
     await grows(page, characters)
     server.cut()

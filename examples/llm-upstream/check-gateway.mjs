@@ -38,13 +38,17 @@ function askPlain(prompt, options) {
   return [`/sse/count?to=30&${new URLSearchParams({ about: prompt, simulate: options })}`, {}]
 }
 
-/** Runs the README's commands as they are written, but for the addresses, and looks at what they leave. */
-export async function checkReadme() {
-  const [simulator, gateway, ask, resume, tell] = commands('## Run it')
-  const upstream = await starts(simulator, ['--port', '0'], /^simulating .* on http:\/\/(127\.0\.0\.1:\d+)$/)
+/**
+ * Runs a section of a README (start the simulator, start Longwave, ask and lose the answer, go on, ask who was asked) as it is
+ * written, but for the addresses, and looks at what that leaves.
+ */
+export async function checkReadme(heading, cwd = '.') {
+  const [simulator, gateway, ask, resume, tell] = commands(heading, join(cwd, 'README.md'))
+  const upstream = await starts(simulator, ['--port', '0'], /^simulating .* on http:\/\/(127\.0\.0\.1:\d+)$/, cwd)
   const data = mkdtempSync(join(folder, 'readme-'))
   const told = (text) => text.replace(/(localhost|127\.0\.0\.1):9100/g, upstream)
-  const server = await starts(told(gateway), ['--listen', '127.0.0.1:0', '--data', data], /^listening on http:\/\/(\S+)/)
+  const serve = told(gateway).replace('cargo run --release --', 'longwave')
+  const server = await starts(serve, ['--listen', '127.0.0.1:0', '--data', data], /^listening on http:\/\/(\S+)/)
   const terminal = new Program('bash', [], { cwd: data })
   const type = (text) => terminal.say(told(text).replaceAll('localhost:4480', server))
   type(`${ask}echo asked`)

@@ -38,7 +38,8 @@ check(async () => {
   await faultsEndWhenTheyAreCounted()
   await badRequestsAreRefusedInTheDialectsWords()
   await checkGateway(client.base)
-  await checkReadme()
+  await checkReadme('## Run it')
+  await checkReadme('## In front of an LLM, or any generator', '../..')
 })
 
 async function start(...flags) {
