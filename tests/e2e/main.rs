@@ -10,6 +10,7 @@ mod clients;
 mod crash;
 mod full_disk;
 mod gateway;
+mod generation;
 mod laggards;
 mod power;
 mod restart;
