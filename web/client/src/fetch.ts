@@ -84,7 +84,7 @@ export function resumingFetch({
       onCancel,
       onResume,
     };
-    return dress(response, resumingBody(body, plan));
+    return dress(response, resumingBody(response, body, plan));
   };
 }
 

@@ -61,12 +61,24 @@ export function formatOf({ headers }: Response): Format | undefined {
 }
 
 /**
+ * Whether the connection closes with the answer. Node then takes a body that was cut for one that has ended, even in
+ * chunks.
+ */
+function closesWithAnswer({ headers }: Response): boolean {
+  return /\bclose\b/i.test(headers.get("connection") ?? "");
+}
+
+/**
  * The bytes of an answer, whole events at a time, gone on with from the stream's URL when its connection breaks. It
  * ends only when the answer has ended in order. What is not read is not fetched.
  */
-export function resumingBody(body: ReadableStream<Uint8Array>, plan: Plan): ReadableStream<Uint8Array<ArrayBuffer>> {
+export function resumingBody(
+  answer: Response,
+  body: ReadableStream<Uint8Array>,
+  plan: Plan,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
   // Nothing is read before it is asked for: the connection's own buffers hold a slow reader's answer back.
-  return new ReadableStream(new Source(body, plan), { highWaterMark: 0 });
+  return new ReadableStream(new Source(answer, body, plan), { highWaterMark: 0 });
 }
 
 class Source implements UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> {
@@ -82,8 +94,12 @@ class Source implements UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> {
   /** Why the connection is given up though it has not failed by itself. */
   #interruption: Error | undefined;
 
-  constructor(body: ReadableStream<Uint8Array>, plan: Plan) {
+  /** Whether the end of the body that is read may be a cut. */
+  #isEndUnsure: boolean;
+
+  constructor(answer: Response, body: ReadableStream<Uint8Array>, plan: Plan) {
     this.#plan = plan;
+    this.#isEndUnsure = closesWithAnswer(answer);
     this.#cutter = plan.format === "sse" ? new EventCutter() : new LineCutter();
     this.#backoff = new Backoff(plan.retriesMax);
     this.#reader = body.getReader();
@@ -148,8 +164,8 @@ class Source implements UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> {
       const bytes = chunk === undefined ? this.#cutter.finish() : this.#cutter.push(chunk);
       if (bytes.length > 0) this.#backoff.failures = 0;
       if (chunk !== undefined || bytes.length > 0) return bytes;
-      if (this.#cutter.held === 0) return undefined;
-      cause = new Error(`${stream.pathname} ended in the middle of an event`);
+      if (this.#cutter.held === 0 && !this.#isEndUnsure) return undefined;
+      cause = new Error(`${stream.pathname} ended where it could not be told from a cut`);
     }
     const body = await this.#reconnect(cause);
     this.#reader = body?.getReader();
@@ -169,8 +185,15 @@ class Source implements UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> {
       leastMs = 0;
       if (response === undefined) continue;
       const { status, body, headers } = response;
-      if (status === 204) return null;
-      if (status === 200 && formatOf(response) === this.#plan.format) return body;
+      if (status === 204) {
+        const reason = headers.get("longwave-end") ?? "done";
+        if (reason === "done") return null;
+        throw new Error(`the answer ended before it was complete: ${reason}`, { cause });
+      }
+      if (status === 200 && formatOf(response) === this.#plan.format) {
+        this.#isEndUnsure = closesWithAnswer(response);
+        return body;
+      }
       discard(response);
       // Asking again would be answered the same.
       if (status >= 400 && status < 500 && !TRY_AGAIN.includes(status)) {

@@ -63,6 +63,22 @@ describe("cut off", { timeout: 120_000 }, () => {
     assert.equal(body.match(/^:\n/gm)?.length, 4);
   });
 
+  test("where the connection closes with the answer, its end is not taken for the answer's", async () => {
+    gateway = await FakeGateway.start(ANSWERS["line feeds"] as Answer);
+    const close = { connection: "close" };
+    const border = (await bytesOf(await post())).indexOf("event: x");
+    gateway.faults = [{ headers: close, cutAfter: border }, { headers: close }];
+    assert.deepEqual(await bytesOf(await post()), gateway.whole);
+    assert.equal(gateway.count("GET"), 2);
+  });
+
+  test("and told that the stream ended badly, the body fails", async () => {
+    gateway = await FakeGateway.start(ANSWERS["line feeds"] as Answer);
+    await (await post()).arrayBuffer();
+    gateway.faults = [{ cutAfter: gateway.whole.length }, { status: 204, headers: { "longwave-end": "truncated" } }];
+    await assert.rejects(bytesOf(await post()), /truncated/);
+  });
+
   test("though the body seemed to end in order, what was in the middle of an event goes on", async () => {
     gateway = await FakeGateway.start(ANSWERS["line feeds"] as Answer);
     gateway.faults = [{ endAfter: 12 }];
