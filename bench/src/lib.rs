@@ -6,6 +6,7 @@
 pub mod exchange;
 pub mod load;
 pub mod machine;
+pub mod paced;
 pub mod peer;
 pub mod report;
 pub mod results;

@@ -1,7 +1,9 @@
 // The generator's words arrive once and in order over several connections, as they are yielded, and survive the service.
-// An answer that breaks off says so.
+// An answer that breaks off says so. Behind the gateway the endpoint that streams directly is resumed as it is.
 
-import { assert, check, openRelay, Program, python, readAll, server, until } from '../harness/check.mjs'
+import { openBrowser, openEventSource } from '../harness/browser.mjs'
+import { assert, check, folder, openRelay, Program, python, readAll, server, startServer, until } from '../harness/check.mjs'
+import { commands } from '../harness/readme.mjs'
 
 const WORDS = 'You asked: Why? Here is a long answer, one word at a time, as a model would give it.'.split(' ')
 const HOURS = 7200
@@ -39,6 +41,8 @@ check(async () => {
   const said = words(broken)
   assert.deepEqual(said, numbered(['You', 'asked:', ...Array(said.length - 2).fill('Why?')]))
 
+  await resumesBehindTheGateway(app, url)
+
   // The second word is hours away, so the first can only be here because it was appended as it arrived.
   const slow = await ask(url, 'Why?', HOURS)
   const waiting = new Program(python, ['read.py', slow])
@@ -50,6 +54,38 @@ check(async () => {
   const { events } = await until('the first word of the broken answer', () => readAll(topic))
   assert.deepEqual(events.map((event) => event.data), [{ number: 1, word: 'You' }])
 })
+
+/** `GET /answer`, which knows nothing of this: through the gateway it is followed by what every browser and shell has. */
+async function resumesBehindTheGateway(app, url) {
+  const gateway = await startServer({ gateway: { '/answer': `${url}/answer` } })
+  const asked = (question) => app.lines.filter((line) => line.includes(`GET /answer?question=${question}`)).length
+  const whole = WORDS.map((word, index) => ({ number: index + 1, word }))
+
+  // An `EventSource` whose network breaks twice: it comes back to its own URL, goes on there, and stops at the end.
+  const question = 'Why%3F&seconds_per_word=0.25'
+  const source = await openEventSource(await openBrowser(), `${gateway.url}/answer?question=${question}`, 'word')
+  for (const words of [3, 9]) {
+    await source.hears(words)
+    gateway.cut()
+  }
+  const { events, opened } = await source.stops()
+  assert.deepEqual(events, whole)
+  assert.ok(opened > 1, 'it was never cut')
+  assert.equal(asked(question), 1)
+
+  // The README's commands as they are written, but for the address.
+  const [, curl] = commands('## Behind the gateway')
+  const terminal = new Program('bash', [], { cwd: folder })
+  terminal.say(curl.replaceAll('localhost:4480', new URL(gateway.url).host))
+  terminal.hush()
+  assert.equal(await terminal.exit(), 0)
+  const said = terminal.lines.filter((line) => line.startsWith('data:')).map((line) => JSON.parse(line.slice('data:'.length)))
+  assert.deepEqual(said, whole)
+  assert.equal(asked('Why%3F '), 1)
+
+  const { streams } = await (await fetch(`${gateway.url}/streams`)).json()
+  assert.deepEqual(streams.map(({ state, events }) => [state, events]), Array(2).fill(['done', WORDS.length]))
+}
 
 /** Has the service answer, and returns where the answer can be read, past the relay. */
 async function ask(url, question, secondsPerWord) {

@@ -1,8 +1,9 @@
 // The page shows every row once and in order, as it is made, also when it is reloaded half-way or opened late. A report
-// that breaks off says so.
+// that breaks off says so. Behind the gateway the endpoint that streams directly is resumed as it is.
 
-import { assert, check, openRelay, Program, python, readAll } from '../harness/check.mjs'
-import { openBrowser, openPage, photograph } from '../harness/browser.mjs'
+import { assert, check, folder, openRelay, Program, python, readAll, startServer } from '../harness/check.mjs'
+import { goOffline, openBrowser, openEventSource, openPage, photograph } from '../harness/browser.mjs'
+import { commands } from '../harness/readme.mjs'
 
 const ROWS = 12
 const HOURS = 7200
@@ -51,7 +52,37 @@ check(async () => {
   await broken.waitForFunction(() => document.querySelector('#state').textContent === 'broken off')
   const made = await rows(broken)
   assert.deepEqual(made, range(made.length))
+
+  await resumesBehindTheGateway(app, url)
 })
+
+/** `GET /report`, which knows nothing of this: through the gateway it is followed by what every browser and shell has. */
+async function resumesBehindTheGateway(app, url) {
+  const gateway = await startServer({ gateway: { '/report': `${url}/report` } })
+  const asked = (query) => app.lines.filter((line) => line.includes(`GET /report?${query} HTTP`)).length
+
+  // An `EventSource` in a browser that goes offline half-way. Meanwhile the report goes on.
+  const query = `rows=${ROWS}&seconds_per_row=0.5`
+  const browser = await openBrowser()
+  const source = await openEventSource(browser, `${gateway.url}/report?${query}`, 'row')
+  await source.hears(3)
+  await goOffline(browser, gateway)
+  await browser.setOffline(false)
+  const { events, opened } = await source.stops()
+  assert.deepEqual(events.map(({ row }) => row), range(ROWS))
+  assert.equal(opened, 2)
+  assert.equal(asked(query), 1)
+
+  // The README's commands as they are written, but for the address.
+  const [, curl] = commands('## Behind the gateway')
+  const terminal = new Program('bash', [], { cwd: folder })
+  terminal.say(curl.replaceAll('localhost:4480', new URL(gateway.url).host))
+  terminal.hush()
+  assert.equal(await terminal.exit(), 0)
+  const said = terminal.lines.filter((line) => line.startsWith('data:')).map((line) => JSON.parse(line.slice('data:'.length)))
+  assert.deepEqual(said.map(({ row }) => row), range(ROWS))
+  assert.equal(asked(`rows=${ROWS}`), 1)
+}
 
 async function isComplete(page) {
   await page.waitForFunction(() => document.querySelector('#state').textContent === 'complete')

@@ -42,6 +42,40 @@ export async function openPage(context, url, query = {}) {
   return page
 }
 
+/** Takes the network away until a page has noticed it: the browser alone keeps the connections that it has to `server`. */
+export async function goOffline(context, server) {
+  const noticed = context.waitForEvent('requestfailed', (request) => request.failure().errorText === 'net::ERR_INTERNET_DISCONNECTED')
+  await context.setOffline(true)
+  server.cut()
+  await noticed
+}
+
+/**
+ * A plain `EventSource` in a page of the same origin, and nothing else. `heard` tells the data of its events of a `type`, its
+ * `readyState`, and how often it was opened.
+ */
+export async function openEventSource(context, url, type) {
+  const page = await context.newPage()
+  await page.goto(new URL('/livez', url).href)
+  await page.evaluate(([url, type]) => {
+    const source = new EventSource(url)
+    const heard = { events: [], opened: 0 }
+    source.addEventListener(type, ({ data }) => heard.events.push(JSON.parse(data)))
+    source.onopen = () => { heard.opened += 1 }
+    globalThis.heard = () => ({ ...heard, readyState: source.readyState })
+  }, [url, type])
+  return {
+    heard: () => page.evaluate(() => globalThis.heard()),
+    /** Waits until so many events have come. */
+    hears: (count) => page.waitForFunction((count) => globalThis.heard().events.length >= count, count),
+    /** Waits until it has stopped for good, and tells what it heard. */
+    stops: async () => {
+      await page.waitForFunction(() => globalThis.heard().readyState === EventSource.CLOSED)
+      return page.evaluate(() => globalThis.heard())
+    },
+  }
+}
+
 /** Keeps a picture of the page at each width under `target/`, and checks that it fits. */
 export async function photograph(page, name = 'page') {
   const pictures = join(process.env.EXAMPLE_TARGET, 'example-screenshots')

@@ -4,6 +4,7 @@
 // `HANG_MS`, which says "this will not come any more". Read `check` first; pages are in `browser.mjs`.
 
 import { spawn } from 'node:child_process'
+import { mkdtempSync } from 'node:fs'
 import { createConnection, createServer } from 'node:net'
 import { join } from 'node:path'
 
@@ -188,11 +189,16 @@ export async function openRelay() {
   return relay
 }
 
-/** A second server that a check may stop and start again. It keeps its address, which is a relay's. */
-export async function startServer() {
+/**
+ * A server of the check's own, which it may stop and start again. It keeps its address, which is a relay's. `gateway` maps
+ * prefixes to what they stand for: `{ '/v1': 'http://127.0.0.1:9100/v1' }`.
+ */
+export async function startServer({ gateway = {} } = {}) {
   const relay = await openRelay()
+  const data = mkdtempSync(join(folder, 'server-'))
+  const routes = Object.entries(gateway).flatMap(([prefix, upstream]) => ['--gateway', `${prefix}=${upstream}`])
   const start = async () => {
-    const program = new Program('longwave', ['serve', '--listen', '127.0.0.1:0', '--data', join(folder, 'second')])
+    const program = new Program('longwave', ['serve', '--listen', '127.0.0.1:0', '--data', data, ...routes])
     const [, url] = await program.line(/^listening on (http:\/\/\S+)/)
     relay.target = new URL(url)
     return program

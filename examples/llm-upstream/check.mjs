@@ -1,9 +1,10 @@
 // The simulator by itself: each dialect's shape from its first event to its last, each way to behave, and that it tells the
-// truth about what it sent.
+// truth about what it sent. Then behind Longwave's gateway, which is in `check-gateway.mjs`.
 
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { assert, check, Program, until } from '../harness/check.mjs'
+import { checkGateway, checkReadme } from './check-gateway.mjs'
 import { OPTIONS } from './behaviour.mjs'
 import { ANTHROPIC_HEADERS, Client, DIALECTS, readBlocks } from './client.mjs'
 
@@ -36,6 +37,8 @@ check(async () => {
   await aClientThatLeavesIsNoticed()
   await faultsEndWhenTheyAreCounted()
   await badRequestsAreRefusedInTheDialectsWords()
+  await checkGateway(client.base)
+  await checkReadme()
 })
 
 async function start(...flags) {

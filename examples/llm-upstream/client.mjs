@@ -49,10 +49,8 @@ export const DIALECTS = {
 }
 
 export class Client {
-  #base
-
   constructor(base) {
-    this.#base = base
+    this.base = base
   }
 
   /** What a dialect says to a prompt: the answer, and the text `said` by its events. */
@@ -70,7 +68,7 @@ export class Client {
   }
 
   post(path, body, headers) {
-    return receive(this.#base + path, {
+    return receive(this.base + path, {
       method: 'POST',
       headers: { 'content-type': 'application/json', ...headers },
       body: JSON.stringify(body),
@@ -78,12 +76,12 @@ export class Client {
   }
 
   get(path, headers) {
-    return receive(this.#base + path, { headers })
+    return receive(this.base + path, { headers })
   }
 
   /** A request whose body is left to the caller to read, or not. */
   open(path, request) {
-    return fetch(this.#base + path, request)
+    return fetch(this.base + path, request)
   }
 
   /** What the simulator tells of a call, by the id of its answer. */
@@ -99,7 +97,7 @@ export class Client {
 
   /** A request on a socket of its own, which is returned. */
   socket(path, body, ...headers) {
-    const { hostname, port } = new URL(this.#base)
+    const { hostname, port } = new URL(this.base)
     const socket = connect(Number(port), hostname)
     const content = body ? JSON.stringify(body) : ''
     const length = `Content-Length: ${Buffer.byteLength(content)}`

@@ -24,6 +24,7 @@ mod topics;
 
 pub use app::App;
 pub use metrics::{Metrics, Transport};
+pub(crate) use metrics::{StreamLabels, UpstreamErrorKind};
 pub use options::{HostNames, HttpOptions, Origins};
 pub use problem::{Code, Problem};
 pub use query::{Query, QueryError};

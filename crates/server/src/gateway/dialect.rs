@@ -5,12 +5,6 @@
 //! events, recording and relaying them is done elsewhere. Read [`Dialect`] first, then [`Transcript`]; each wire
 //! format's own rules are in the file of its name.
 
-#![expect(unused_imports, reason = "the recorder, which follows, reads streams by it")]
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the recorder, which follows, reads streams by it")
-)]
-
 mod anthropic;
 mod asked;
 mod compact;
@@ -32,7 +26,7 @@ use std::str::FromStr;
 use http::HeaderMap;
 
 pub(crate) use self::asked::{Asked, Streaming, asked, without_background};
-pub(crate) use self::compact::{Compacted, compact, text};
+pub(crate) use self::compact::compact;
 pub(crate) use self::failure::Failure;
 pub(crate) use self::transcript::{Closing, Meaning, Transcript, Usage};
 
@@ -98,6 +92,11 @@ impl Dialect {
     /// the connection.
     pub(crate) fn tells_errors(self) -> bool {
         self != Dialect::Sse
+    }
+
+    /// Appends what an event adds to the text that a reader of the answer sees.
+    pub(crate) fn push_text(self, piece: Piece<'_>, text: &mut String) {
+        self.rules().push_text(piece, text);
     }
 
     fn rules(self) -> &'static dyn Rules {

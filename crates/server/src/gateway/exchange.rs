@@ -24,6 +24,7 @@ use super::dialect::{Failure, Piece};
 use super::recorder::{Gate, Recorder, Recording};
 use super::running::{Life, Running, Stop};
 use super::stream::{AnswerHead, RequestHead, StreamId, is_of_one_exchange};
+use super::tally::Tally;
 use super::upstream::{Ask, Pieces, Wants, pieces};
 use super::{Dialect, Disconnect, Route, set_retention};
 use crate::http::{App, Code, Problem, append_problem};
@@ -65,7 +66,7 @@ pub(super) type Reply = oneshot::Sender<Result<Answered, Problem>>;
 
 impl Exchange {
     /// Claims the request's key, if it has one, asks upstream, answers, and records to the end.
-    pub(super) async fn run(mut self, ask: Ask, mut reply: Reply) {
+    pub(super) async fn run(mut self, ask: Ask, tally: Tally, mut reply: Reply) {
         match self.begin().await {
             Ok(Begun::Ours) => {}
             Ok(Begun::Seen) => {
@@ -79,7 +80,7 @@ impl Exchange {
         }
         let app = self.app.clone();
         let (id, is_claimed) = (self.id.clone(), self.is_claimed());
-        let is_recorded = self.answer(ask, &mut reply).await;
+        let is_recorded = self.answer(ask, tally, &mut reply).await;
         if is_claimed && !is_recorded {
             release(&app, &id).await;
         }
@@ -117,23 +118,26 @@ impl Exchange {
     }
 
     /// Tells whether something was recorded.
-    async fn answer(self, ask: Ask, reply: &mut Reply) -> bool {
+    async fn answer(self, ask: Ask, tally: Tally, reply: &mut Reply) -> bool {
         let timeout = Duration::from_millis(self.route.options.first_byte_timeout_ms);
         let deadline = Instant::now() + timeout;
         let method = ask.method.clone();
         let sent = tokio::select! {
             sent = self.route.upstream.send(ask, timeout) => sent,
-            stop = self.running.stopped() => return tell(reply, Err(stopped(stop))),
+            stop = self.running.stopped() => return tell(reply, Err(stopped(stop, &tally))),
             () = self.abandoned(reply) => return false,
         };
         match sent {
-            Err(error) => tell(reply, Err(error.problem())),
+            Err(error) => tell(reply, Err(tally.failure(error.problem()))),
             Ok(response) => match stream_kind(&method, response.status(), response.headers()) {
-                Some(lines) => self.record(response, lines, deadline, timeout, reply).await,
+                Some(lines) => self.record(response, lines, deadline, timeout, tally, reply).await,
                 None if self.is_claimed() && response.status().is_success() => {
-                    self.keep_whole(response, reply).await
+                    self.keep_whole(response, &tally, reply).await
                 }
-                None => tell(reply, Ok(Answered::Untouched(untouched(response)))),
+                None => {
+                    tally.answered(response.status());
+                    tell(reply, Ok(Answered::Untouched(untouched(response))))
+                }
             },
         }
     }
@@ -156,35 +160,35 @@ impl Exchange {
         lines: Syntax,
         deadline: Instant,
         timeout: Duration,
+        tally: Tally,
         reply: &mut Reply,
     ) -> bool {
         let (status, headers) = (response.status(), response.headers().clone());
         let pieces = match pieces(response) {
             Ok(pieces) => pieces,
-            Err(problem) => return tell(reply, Err(problem)),
+            Err(problem) => return tell(reply, Err(tally.failure(problem))),
         };
-        let mut recorder = Recorder::new(self.recording(pieces, lines, &headers));
+        let mut recorder = Recorder::new(self.recording(pieces, lines, &headers), tally);
         match recorder.gate(deadline, timeout).await {
             Gate::Open => {}
             Gate::Failed(failure) => {
+                recorder.tally().answered_in_stream(failure.status);
                 return tell(reply, Ok(Answered::Untouched(failed(&headers, failure))));
             }
-            Gate::Broken(problem) => return tell(reply, Err(problem)),
-            Gate::Stopped(stop) => return tell(reply, Err(stopped(stop))),
+            Gate::Broken(problem) => return tell(reply, Err(recorder.tally().failure(problem))),
+            Gate::Stopped(stop) => return tell(reply, Err(stopped(stop, recorder.tally()))),
         }
         let dialect = recorder.dialect().or(self.route.options.dialect);
-        let kind = dialect.unwrap_or(lines.fallback()).into();
-        let mut answer = AnswerHead::new(kind, status, &headers);
+        let dialect = dialect.unwrap_or(lines.fallback());
+        let mut answer = AnswerHead::new(dialect.into(), status, &headers);
         // Before anybody is shown the stream, and may ask for it by its other name.
-        let alias = recorder
-            .dialect()
-            .and_then(|dialect| self.naming.alias(&self.app, dialect, recorder.response_id()));
+        let alias = self.naming.alias(&self.app, dialect, recorder.response_id());
         answer.alias = match self.note(alias).await {
             Ok(noted) => noted,
             Err(problem) => return tell(reply, Err(problem)),
         };
         let alias = answer.alias.clone();
-        match recorder.open(self.heads(&answer)).await {
+        match recorder.open(self.heads(&answer), dialect).await {
             Ok(_) if self.is_claimed() => {}
             Ok(first) => self.app.gateway().index().insert(first, &self.id),
             Err(problem) => {
@@ -242,26 +246,33 @@ impl Exchange {
     }
 
     /// Keeps an answer that is no stream, so that a retry under the same key has it too.
-    async fn keep_whole(self, response: reqwest::Response, reply: &mut Reply) -> bool {
+    async fn keep_whole(
+        self,
+        response: reqwest::Response,
+        tally: &Tally,
+        reply: &mut Reply,
+    ) -> bool {
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes_max = self.app.options().event_bytes_max;
         let idle = Duration::from_millis(self.route.options.idle_timeout_ms);
         let mut rest = response.bytes_stream().boxed();
         let read = tokio::select! {
             read = read_up_to(&mut rest, bytes_max, idle) => read,
-            stop = self.running.stopped() => return tell(reply, Err(stopped(stop))),
+            stop = self.running.stopped() => return tell(reply, Err(stopped(stop, tally))),
             () = self.abandoned(reply) => return false,
         };
         let data = match read {
             Ok(Read::Whole(data)) => data,
             Ok(Read::Begun(begun)) => {
+                tally.answered(status);
                 // Too large to be kept: it goes to this client alone.
                 let body = Body::from_stream(stream::iter([Ok(begun)]).chain(rest));
                 let response = with_head(status, &headers, body, Keep::Encoding);
                 return tell(reply, Ok(Answered::Untouched(response)));
             }
-            Err(problem) => return tell(reply, Err(problem)),
+            Err(problem) => return tell(reply, Err(tally.failure(problem))),
         };
+        tally.answered(status);
         let answer = AnswerHead::whole(status, &headers);
         let message = Message { event_type: None, format: DataFormat::Binary, data, source: None };
         let mut messages = self.heads(&answer);
@@ -382,7 +393,9 @@ fn with_head(status: StatusCode, headers: &HeaderMap, body: Body, keep: Keep) ->
     response
 }
 
-fn stopped(stop: Stop) -> Problem {
+/// What the client of a request is told that was stopped before its answer began.
+fn stopped(stop: Stop, tally: &Tally) -> Problem {
+    tally.stopped(stop);
     match stop {
         Stop::Shutdown => Problem::new(Code::ShuttingDown, stop.detail()),
         Stop::Cancelled | Stop::Unwatched => Problem::new(Code::StreamCancelled, stop.detail()),

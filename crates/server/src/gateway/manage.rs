@@ -15,7 +15,7 @@ use super::replay;
 use super::running::Stop;
 use super::stream::{Heads, StreamId};
 use super::token::Right;
-use super::view::{Position, relay};
+use super::view::{Position, relay, relay_snapshot};
 use crate::http::{App, Code, Problem, Query, read_problem, rfc3339};
 
 /// A stream as it is now.
@@ -122,6 +122,8 @@ impl StreamDocument {
         ("id" = String, Path, description = "The stream"),
         ("Last-Event-ID" = Option<String>, Header, description = "Go on behind this id"),
         ("starting_after" = Option<u64>, Query, description = "Go on behind the event of this number"),
+        ("snapshot" = Option<String>, Query, description = "Merge each run of deltas that is recorded into one event"),
+        ("text" = Option<String>, Query, description = "Give the text of the answer as far as it goes, instead"),
         ("info" = Option<String>, Query, description = "Tell how the stream is, instead"),
         ("token" = Option<String>, Query, description = "A token with the right to read"),
     ),
@@ -139,6 +141,8 @@ pub(crate) async fn read(
 ) -> Result<Response, Problem> {
     query.only(&[
         "info",
+        "snapshot",
+        "text",
         "starting_after",
         "stream",
         "lastEventId",
@@ -154,8 +158,16 @@ pub(crate) async fn read(
     let Some((_, answer)) = heads.answer else {
         return Err(Problem::new(Code::StreamNotFound, "upstream has not answered yet"));
     };
+    if let Some(dialect) = answer.body.dialect().filter(|_| query.has("text")) {
+        let text = replay::text(&**app.log(), &id, dialect).await;
+        let text = text.map_err(|error| read_problem(&error))?;
+        return Ok(([(CACHE_CONTROL, NO_STORE)], text).into_response());
+    }
     let position = Position::of(&app, &id, &headers, &query)?;
-    relay(&app, &id, &answer, position).await
+    match query.has("snapshot") {
+        true => relay_snapshot(&app, &id, &answer, position).await,
+        false => relay(&app, &id, &answer, position).await,
+    }
 }
 
 /// How a stream is.

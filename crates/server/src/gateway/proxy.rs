@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use longwave_core::{IdempotencyKey, Seq, StartAt, TypeFilter};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::access::Visitor;
 use super::alias::{Caller, Naming};
@@ -23,6 +24,7 @@ use super::exchange::{Answered, Exchange};
 use super::key::Principal;
 use super::running::Entered;
 use super::stream::{AnswerHead, Heads, RequestHead, StreamCursor, StreamId, answer_of};
+use super::tally::Tally;
 use super::token::Right;
 use super::upstream::{Ask, Wants, request_headers, url};
 use super::view::{Position, last_event_id, name_stream, relay};
@@ -41,6 +43,7 @@ pub(crate) async fn handle(app: &App, request: Request) -> Option<Result<Respons
 }
 
 async fn proxy(app: &App, route: Arc<Route>, request: Request) -> Result<Response, Problem> {
+    let arrived = Instant::now();
     let (mut parts, body) = request.into_parts();
     let visitor = Visitor::take(app, &mut parts)?;
     if let Some(response) = from_record(app, &route, &parts, &visitor).await? {
@@ -54,7 +57,7 @@ async fn proxy(app: &App, route: Arc<Route>, request: Request) -> Result<Respons
         ));
     }
     let body = read_body(app, &parts, body).await?;
-    let mut call = Call::new(app, route, &parts, &rest, body.bytes(), visitor)?;
+    let mut call = Call::new(app, route, &parts, &rest, body.bytes(), visitor, arrived)?;
     let body = match body {
         RequestBody::Whole(bytes) => RequestBody::Whole(call.mode.body(&bytes)),
         passing @ RequestBody::Passing(_) => passing,
@@ -179,6 +182,7 @@ struct Call {
     disconnect: Disconnect,
     mode: Mode,
     chat_id: Option<String>,
+    arrived: Instant,
 }
 
 impl Call {
@@ -189,6 +193,7 @@ impl Call {
         rest: &str,
         body: &[u8],
         visitor: Visitor,
+        arrived: Instant,
     ) -> Result<Call, Problem> {
         let key = match parts.method == Method::POST {
             true => idempotency_key(&parts.headers)?,
@@ -237,6 +242,7 @@ impl Call {
             },
             mode,
             chat_id,
+            arrived,
             route,
         })
     }
@@ -300,6 +306,7 @@ impl Call {
         };
         let position = Position::of(&self.app, id, client, &Query::default())?;
         let mut response = self.told(id, &answer, position).await?;
+        self.app.metrics().gateway().joined();
         response.headers_mut().insert(LONGWAVE_DUPLICATE, HeaderValue::from_static("true"));
         Ok(Some(response))
     }
@@ -331,9 +338,10 @@ impl Call {
             comeback: self.comeback(),
             running: Arc::clone(&entered.running),
         };
+        let tally = Tally::new(self.app.clone(), &self.route.options.prefix, self.arrived);
         let (reply, answered) = oneshot::channel();
         // Of its own, so that nothing is left half-done where the client goes.
-        tokio::spawn(supervise(self.app.clone(), entered, exchange.run(ask, reply)));
+        tokio::spawn(supervise(self.app.clone(), entered, exchange.run(ask, tally, reply)));
         match answered.await {
             Ok(Ok(Answered::Untouched(response))) => Ok(Some(response)),
             Ok(Ok(Answered::Recorded(answer))) => {

@@ -19,9 +19,10 @@ use super::dialect::{Failure, Meaning, Piece, Transcript};
 use super::route::Disconnect;
 use super::running::{Life, Running, Stop};
 use super::stream::StreamId;
+use super::tally::Tally;
 use super::upstream::{BrokenOff, Pieces};
 use super::{Dialect, Route};
-use crate::http::{App, Code, Problem, append_problem};
+use crate::http::{App, Code, Problem, UpstreamErrorKind, append_problem};
 
 /// A stream on its way from upstream into the log.
 pub(super) struct Recorder {
@@ -44,7 +45,9 @@ pub(super) struct Recorder {
     coming_back: Option<BoxFuture<'static, Back>>,
     /// The stream's newest event in the log.
     last: Seq,
-    seen: Seen,
+    /// How many events upstream has sent.
+    events: u64,
+    tally: Tally,
 }
 
 type InFlight = BoxFuture<'static, Result<Appended, AppendError>>;
@@ -75,13 +78,6 @@ enum BodyEnd {
     TooLarge(TooLarge),
 }
 
-/// How much was seen of what upstream sent.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    events: u64,
-    first_content: Option<std::time::Instant>,
-}
-
 /// What is known of an answer before anybody is told that there is one.
 pub(super) enum Gate {
     /// It is a stream.
@@ -104,8 +100,19 @@ enum Over {
     Log(AppendError),
 }
 
+/// How a stream ended.
+struct Conclusion {
+    reason: EndReason,
+    /// What clients are told of it, where upstream did not tell them.
+    detail: String,
+    /// Who stopped it, where somebody did.
+    stop: Option<Stop>,
+    /// How upstream failed, where it did.
+    failure: Option<UpstreamErrorKind>,
+}
+
 impl Recorder {
-    pub(super) fn new(recording: Recording) -> Recorder {
+    pub(super) fn new(recording: Recording, tally: Tally) -> Recorder {
         let Recording { app, route, running, id, pieces, cutter, finder, comeback, last } =
             recording;
         Recorder {
@@ -124,7 +131,8 @@ impl Recorder {
             comeback,
             coming_back: None,
             last,
-            seen: Seen::default(),
+            events: 0,
+            tally,
         }
     }
 
@@ -138,13 +146,17 @@ impl Recorder {
         self.transcript.as_ref().and_then(Transcript::response_id)
     }
 
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     /// Reads until it is known whether there is a stream: up to its first content, but not for long once upstream says
     /// anything. `deadline` is when upstream must have said something.
     pub(super) async fn gate(&mut self, deadline: Instant, waited: Duration) -> Gate {
         let mut hurry: Option<Instant> = None;
         loop {
             match self.cut() {
-                Some(Meaning::Failed) if self.seen.first_content.is_none() => {
+                Some(Meaning::Failed) if !self.tally.has_content() => {
                     let failure = self.transcript.as_ref().and_then(Transcript::error).cloned();
                     return failure.map_or(Gate::Open, Gate::Failed);
                 }
@@ -157,7 +169,7 @@ impl Recorder {
             if !self.has_room() {
                 return Gate::Open;
             }
-            if self.seen.events > 0 {
+            if self.events > 0 {
                 hurry.get_or_insert_with(|| Instant::now() + GATE);
             }
             tokio::select! {
@@ -203,14 +215,20 @@ impl Recorder {
     ///
     /// # Errors
     /// The [`Problem`] of an append that failed; nothing is recorded then.
-    pub(super) async fn open(&mut self, heads: Vec<NewMessage>) -> Result<Seq, Problem> {
-        let mut messages = heads;
+    pub(super) async fn open(
+        &mut self,
+        heads: Vec<NewMessage>,
+        dialect: Dialect,
+    ) -> Result<Seq, Problem> {
+        let (mut messages, events) = (heads, self.group.len() as u64);
         messages.append(&mut self.group);
         self.group_bytes = 0;
         let append = self.append(messages, None);
         let appended = self.app.log().append(append).await;
         let appended = appended.map_err(|error| append_problem(&self.app, &error))?;
         self.last = appended.last;
+        self.tally.begun(dialect);
+        self.tally.recorded(events);
         Ok(appended.first)
     }
 
@@ -273,7 +291,7 @@ impl Recorder {
                 appended = under_way(&mut self.in_flight), if self.in_flight.is_some() => {
                     self.in_flight = None;
                     match appended {
-                        Ok(appended) => self.last = appended.last,
+                        Ok(appended) => self.appended(&appended),
                         Err(error) => return Over::Log(error),
                     }
                     idle_timer.as_mut().reset(Instant::now() + idle);
@@ -394,10 +412,8 @@ impl Recorder {
             comeback.renew();
         }
         let meaning = transcript.take(piece);
-        self.seen.events += 1;
-        if meaning == Meaning::Content && self.seen.first_content.is_none() {
-            self.seen.first_content = Some(std::time::Instant::now());
-        }
+        self.events += 1;
+        self.tally.came(meaning);
         self.group_bytes +=
             message.data.len() + message.source.as_ref().map_or(0, |source| source.len());
         self.group.push(NewMessage { message, key: None });
@@ -416,6 +432,12 @@ impl Recorder {
             key: None,
             expected: Expected::Last(self.last),
         }
+    }
+
+    /// A group is in the log.
+    fn appended(&mut self, appended: &Appended) {
+        self.last = appended.last;
+        self.tally.recorded(appended.count.into());
     }
 
     fn start_append(&mut self) {
@@ -445,29 +467,13 @@ impl Recorder {
     async fn finish(&mut self, over: Over) -> Life {
         if let Some(in_flight) = self.in_flight.take() {
             match in_flight.await {
-                Ok(appended) => self.last = appended.last,
+                Ok(appended) => self.appended(&appended),
                 Err(error) => return self.give_up(&error),
             }
         }
-        let has_ended = self.transcript.as_ref().is_some_and(Transcript::has_ended);
-        let (reason, detail) = match over {
+        let Conclusion { reason, detail, stop, failure } = match over {
             Over::Log(error) => return self.give_up(&error),
-            // What upstream had said already counts, whatever came then.
-            _ if has_ended => (self.end_reason(), String::new()),
-            Over::Upstream => {
-                let detail = match &self.body_end {
-                    Some(BodyEnd::TooLarge(error)) => error.to_string(),
-                    _ => "upstream ended the stream before it was complete".to_owned(),
-                };
-                (self.end_reason(), detail)
-            }
-            Over::Stopped(stop) => (stop.reason(), stop.detail().to_owned()),
-            Over::Silent(idle) => {
-                (EndReason::Timeout, format!("upstream sent nothing for {idle:?}"))
-            }
-            Over::TookTooLong(total) => {
-                (EndReason::Timeout, format!("the stream took longer than {total:?}"))
-            }
+            over => self.conclude(over),
         };
         if let Some(BodyEnd::Broken(error)) = &self.body_end {
             tracing::info!(stream = %self.id, error = error as &dyn std::error::Error, "upstream broke off");
@@ -477,14 +483,56 @@ impl Recorder {
             let closing = transcript.closing(reason, &detail);
             messages.extend(closing.iter().map(super::closing_message));
         }
+        let events = messages.len() as u64;
         let append = self.append(messages, Some(reason));
         match append_patiently(&**self.app.log(), append).await {
-            Ok(appended) => {
-                self.last = appended.last;
-                Life::Over
-            }
-            Err(error) => self.give_up(&error),
+            Ok(appended) => self.last = appended.last,
+            Err(error) => return self.give_up(&error),
         }
+        self.tally.recorded(events);
+        stop.into_iter().for_each(|stop| self.tally.stopped(stop));
+        failure.into_iter().for_each(|kind| self.tally.failed(kind));
+        self.tally.ended(reason, self.transcript.as_ref().and_then(Transcript::usage));
+        Life::Over
+    }
+
+    /// How the stream ended, by why its recording is over.
+    fn conclude(&self, over: Over) -> Conclusion {
+        let end = self.end_reason();
+        // What upstream had said already counts, whatever came then.
+        if self.transcript.as_ref().is_some_and(Transcript::has_ended) {
+            let is_failure = !matches!(end, EndReason::Done | EndReason::Cancelled);
+            let failure = is_failure.then_some(UpstreamErrorKind::InBand);
+            return Conclusion { reason: end, detail: String::new(), stop: None, failure };
+        }
+        let (reason, detail, failure) = match (over, &self.body_end) {
+            (Over::Stopped(stop), _) => {
+                let detail = stop.detail().to_owned();
+                return Conclusion {
+                    reason: stop.reason(),
+                    detail,
+                    stop: Some(stop),
+                    failure: None,
+                };
+            }
+            (Over::Silent(idle), _) => {
+                let detail = format!("upstream sent nothing for {idle:?}");
+                (EndReason::Timeout, detail, Some(UpstreamErrorKind::Timeout))
+            }
+            (Over::TookTooLong(total), _) => {
+                let detail = format!("the stream took longer than {total:?}");
+                (EndReason::Timeout, detail, Some(UpstreamErrorKind::Timeout))
+            }
+            (_, Some(BodyEnd::TooLarge(error))) => {
+                (end, error.to_string(), Some(UpstreamErrorKind::Invalid))
+            }
+            _ => {
+                let is_broken = end == EndReason::Truncated;
+                let detail = "upstream ended the stream before it was complete".to_owned();
+                (end, detail, is_broken.then_some(UpstreamErrorKind::Broken))
+            }
+        };
+        Conclusion { reason, detail, stop: None, failure }
     }
 
     /// Says what it means that the log takes no more of the stream.

@@ -4,9 +4,11 @@
 use longwave_core::{Append, EndReason, Expected, Seq, TopicInfo};
 use longwave_store::{AppendError, DeleteError, ReadError, TopicsQuery};
 
+use super::dialect::Usage;
 use super::replay;
 use super::running::Life;
 use super::stream::{AnswerHead, Heads, StreamId, TOPIC_PREFIX};
+use super::tally::count_end;
 use crate::http::{App, Code, Problem, append_problem, read_problem};
 
 /// Ends each stream that a process before this one left unfinished: as crashed, with the error that its dialect has for
@@ -112,7 +114,7 @@ async fn end_entered(
     let log = app.log();
     let Some(heads) = Heads::read(&**log, id).await? else {
         // Not a stream's, or of one that has lost its beginning: its end is all that can be told.
-        return append(app, id, info.last, Vec::new(), reason).await;
+        return append(app, id, info.last, Vec::new(), reason, None).await;
     };
     let Some((_, answer)) = heads.answer else {
         return Ok(log.delete(id.topic()).await?);
@@ -133,15 +135,16 @@ async fn end_answer(
     detail: &str,
 ) -> Result<(), EndError> {
     let log = app.log();
-    let mut messages = Vec::new();
+    let (mut messages, mut usage) = (Vec::new(), None);
     if let Some(dialect) = answer.body.dialect() {
         let (transcript, _) = replay::transcript(&**log, id, dialect).await?;
+        usage = transcript.usage();
         if transcript.has_ended() {
-            return append(app, id, info.last, messages, transcript.end()).await;
+            return append(app, id, info.last, messages, transcript.end(), usage).await;
         }
         messages.extend(transcript.closing(reason, detail).iter().map(super::closing_message));
     }
-    append(app, id, info.last, messages, reason).await
+    append(app, id, info.last, messages, reason, usage).await
 }
 
 async fn append(
@@ -150,11 +153,21 @@ async fn append(
     last: Seq,
     messages: Vec<longwave_core::NewMessage>,
     reason: EndReason,
+    usage: Option<Usage>,
 ) -> Result<(), EndError> {
     let expected = Expected::Last(last);
+    let events = messages.len() as u64;
     let append = Append { topic: id.topic(), messages, end: Some(reason), key: None, expected };
     match app.log().append(append).await {
-        Ok(_) | Err(AppendError::Ended { .. }) => Ok(()),
+        Ok(_) => {
+            app.metrics().gateway().recorded(events);
+            count_end(app, reason, usage);
+            if reason == EndReason::Cancelled {
+                app.metrics().gateway().cancelled();
+            }
+            Ok(())
+        }
+        Err(AppendError::Ended { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

@@ -15,12 +15,13 @@ pub(super) struct Replay<'a> {
     selectors: Arc<SelectorSet>,
     after: Seq,
     is_over: bool,
+    has_gap: bool,
 }
 
 impl<'a> Replay<'a> {
     /// The events behind `after`.
     pub(super) fn new(log: &'a dyn Log, id: &StreamId, after: Seq) -> Replay<'a> {
-        Replay { log, selectors: id.selectors(), after, is_over: false }
+        Replay { log, selectors: id.selectors(), after, is_over: false, has_gap: false }
     }
 
     /// The next events, the gateway's own and the end included; `None` where there are no more.
@@ -39,8 +40,19 @@ impl<'a> Replay<'a> {
         };
         let page = self.log.read(query).await?;
         self.after = page.next;
+        self.has_gap |= page.gap.is_some();
         self.is_over = page.caught_up;
         Ok(Some(page.events))
+    }
+
+    /// Every event up to here was given.
+    pub(super) fn position(&self) -> Seq {
+        self.after
+    }
+
+    /// Whether some of them were not in the log any more.
+    pub(super) fn has_gap(&self) -> bool {
+        self.has_gap
     }
 }
 
@@ -76,6 +88,25 @@ pub(super) async fn transcript(
         }
     }
     Ok((transcript, count))
+}
+
+/// The text of an answer as far as it goes, as its reader sees it; nothing where the dialect is not known to have one.
+///
+/// # Errors
+/// [`ReadError`].
+pub(super) async fn text(
+    log: &dyn Log,
+    id: &StreamId,
+    dialect: Dialect,
+) -> Result<String, ReadError> {
+    let mut text = String::new();
+    let mut replay = Replay::new(log, id, Seq::ZERO);
+    while let Some(events) = replay.next().await? {
+        for message in events.iter().filter_map(|event| own(event)) {
+            dialect.push_text(piece(message), &mut text);
+        }
+    }
+    Ok(text)
 }
 
 /// Where a reader goes on that has everything up to number `number`: Responses' own `sequence_number`, and of other

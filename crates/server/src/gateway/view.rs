@@ -1,4 +1,5 @@
-//! Reading a stream in its provider's own dialect: [`relay`], and where to begin: [`Position`].
+//! Reading a stream in its provider's own dialect: [`relay`], and where to begin: [`Position`]. For those who join late,
+//! [`relay_snapshot`].
 //!
 //! All readers have it from the log, the client that asked for it first included.
 
@@ -10,10 +11,11 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, StreamExt as _};
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use longwave_core::{EndReason, EventId, Payload, Seq, StartAt, TopicEnd, TypeFilter};
+use longwave_core::{EndReason, EventId, Payload, Seq, StartAt, TopicEnd, TopicInfo, TypeFilter};
 use longwave_store::{ReadQuery, Start};
 
 use super::running::Running;
+use super::snapshot::{self, Past};
 use super::stream::{AnswerHead, StreamCursor, StreamId};
 use super::{Dialect, STREAM_HEADER, recover, replay};
 use crate::http::{App, Code, LONGWAVE_END, Problem, Query, read_problem};
@@ -104,26 +106,60 @@ pub(super) async fn relay(
     answer: &AnswerHead,
     position: Position,
 ) -> Result<Response, Problem> {
+    view(app, id, answer, position, Recorded::AsItCame).await
+}
+
+/// The same with what is recorded in a few events, each run of deltas merged into one.
+///
+/// # Errors
+/// As of [`relay`].
+pub(super) async fn relay_snapshot(
+    app: &App,
+    id: &StreamId,
+    answer: &AnswerHead,
+    position: Position,
+) -> Result<Response, Problem> {
+    view(app, id, answer, position, Recorded::Compacted).await
+}
+
+/// How a reader is given what was recorded before it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recorded {
+    AsItCame,
+    Compacted,
+}
+
+async fn view(
+    app: &App,
+    id: &StreamId,
+    answer: &AnswerHead,
+    position: Position,
+    recorded: Recorded,
+) -> Result<Response, Problem> {
     let dialect = answer.body.dialect();
     let after = position.seq(app, id, dialect).await?;
     let Some(dialect) = dialect else { return whole(app, id, answer).await };
     // Before the end is looked for: so who runs no more has told the log of it, if ever.
     let running = app.gateway().running(id);
-    let end = match recorded_end(app, id).await? {
-        None if running.is_none() => {
-            recover::end_unfinished(app, id)
-                .await
-                .map_err(|error| recover::problem(app, &error))?;
-            recorded_end(app, id).await?
-        }
-        end => end,
-    };
+    let mut info = topic_info(app, id).await?;
+    if running.is_none() && info.as_ref().is_some_and(|info| info.end.is_none()) {
+        let ended = recover::end_unfinished(app, id).await;
+        ended.map_err(|error| recover::problem(app, &error))?;
+        info = topic_info(app, id).await?;
+    }
+    let end = info.as_ref().and_then(|info| info.end);
     if let Some(end) = end
         && is_at_end(app, id, after).await?
     {
         return Ok(nothing_left(id, end));
     }
-    let start = match after {
+    let past = info
+        .filter(|info| recorded == Recorded::Compacted && info.last > after)
+        .map(|info| Past { id: id.clone(), dialect, after, through: info.last });
+    if position != Position::First {
+        app.metrics().gateway().resumed();
+    }
+    let start = match past.as_ref().map_or(after, |past| past.through) {
         // What a claim before this one left behind is no gap in the stream.
         Seq::ZERO => StartAt::First,
         after => StartAt::After(app.id(after)),
@@ -143,6 +179,10 @@ pub(super) async fn relay(
         Some(running) => until_lost(body, running),
         None => body,
     };
+    let body = match past {
+        Some(past) => snapshot::then_live(app, past, body),
+        None => body,
+    };
     let mut response = with_head(id, answer, body);
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
@@ -151,9 +191,8 @@ pub(super) async fn relay(
     Ok(response)
 }
 
-async fn recorded_end(app: &App, id: &StreamId) -> Result<Option<TopicEnd>, Problem> {
-    let info = app.log().topic(id.topic()).await.map_err(|error| read_problem(&error))?;
-    Ok(info.and_then(|info| info.end))
+async fn topic_info(app: &App, id: &StreamId) -> Result<Option<TopicInfo>, Problem> {
+    app.log().topic(id.topic()).await.map_err(|error| read_problem(&error))
 }
 
 /// Breaks a body off where nothing more can be recorded: neither more of the stream nor its end would ever come.

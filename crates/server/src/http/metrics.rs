@@ -1,6 +1,9 @@
 //! What is counted, as Prometheus reads it. No label ever names a topic: there may be millions.
 //!
-//! Read [`Metrics`]. What the log counts itself is read from it when somebody asks.
+//! Read [`Metrics`]; what is counted of the gateway is [`GatewayMetrics`]. What the log counts itself is read from it when
+//! somebody asks.
+
+mod gateway;
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -12,6 +15,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::gateway::GatewayMetrics;
+pub(crate) use self::gateway::{StreamLabels, UpstreamErrorKind};
 use super::App;
 use super::router::TOPIC_ROUTE;
 use crate::hub::SubscriberKind;
@@ -26,6 +31,7 @@ pub struct Metrics {
     events_published: Counter,
     events_delivered: Family<TransportLabel, Counter>,
     subscribers: Family<TransportLabel, Gauge>,
+    gateway: GatewayMetrics,
     state: StateGauges,
 }
 
@@ -54,6 +60,7 @@ impl Metrics {
             events_published: Counter::default(),
             events_delivered: Family::default(),
             subscribers: Family::default(),
+            gateway: GatewayMetrics::new(&mut registry),
             state: StateGauges::default(),
             registry: Registry::default(),
         };
@@ -92,6 +99,11 @@ impl Metrics {
             state.held_bytes.clone(),
         );
         Metrics { registry, ..metrics }
+    }
+
+    /// What is counted of the gateway.
+    pub(crate) fn gateway(&self) -> &GatewayMetrics {
+        &self.gateway
     }
 
     /// Counts events that were handed to readers.

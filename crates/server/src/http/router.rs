@@ -1,10 +1,10 @@
 //! Which handler answers what: [`router`].
 
-use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, any, get, post};
+use axum::{Extension, Router};
 use http::header::ACCESS_CONTROL_REQUEST_METHOD;
 use http::{Method, Uri};
 
@@ -74,9 +74,12 @@ async fn no_topic(TopicPath(topic): TopicPath) -> Problem {
 }
 
 /// What has no route here may have one through the gateway.
-async fn proxied(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+async fn proxied(State(app): State<App>, request: Request) -> Response {
     let uri = request.uri().clone();
-    gateway::handle(&app, request).await.unwrap_or_else(|| Err(not_found(&uri)))
+    match gateway::handle(&app, request).await {
+        Some(answer) => (Extension(Proxied), answer).into_response(),
+        None => not_found(&uri).into_response(),
+    }
 }
 
 /// Passes an `OPTIONS` on that is no browser's question about another origin: the layer below would answer it as one.
@@ -84,10 +87,14 @@ async fn plain_options(State(app): State<App>, request: Request, next: Next) -> 
     let asks_for_origin = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let is_plain = request.method() == Method::OPTIONS && !asks_for_origin;
     if is_plain && app.gateway().serves(request.uri().path()) {
-        return proxied(State(app), request).await.into_response();
+        return proxied(State(app), request).await;
     }
     next.run(request).await
 }
+
+/// Marks the answer to a request that a route of the gateway was for.
+#[derive(Clone, Copy)]
+struct Proxied;
 
 fn not_found(uri: &Uri) -> Problem {
     Problem::new(
@@ -109,7 +116,11 @@ async fn count(State(app): State<App>, request: Request, next: Next) -> Response
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let route = match &route {
+        Some(path) => path.as_str(),
+        None if response.extensions().get::<Proxied>().is_some() => "gateway",
+        None => "none",
+    };
     app.metrics().request(&method, route, response.status());
     response
 }

@@ -9,7 +9,9 @@ mod failing;
 mod framing;
 mod gate;
 mod keys;
+mod metrics;
 mod resume;
+mod snapshot;
 mod untouched;
 
 use longwave::gateway::RouteOptions;

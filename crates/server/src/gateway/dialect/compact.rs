@@ -42,15 +42,6 @@ pub(crate) fn compact(dialect: Dialect, pieces: &[Piece<'_>]) -> Vec<Compacted> 
     compacted
 }
 
-/// The text that a reader of the answer sees, as far as these events go.
-pub(crate) fn text(dialect: Dialect, pieces: &[Piece<'_>]) -> String {
-    let mut text = String::new();
-    for &piece in pieces {
-        dialect.rules().push_text(piece, &mut text);
-    }
-    text
-}
-
 /// What of an event is one more piece of a text.
 pub(super) struct Delta<'a> {
     /// All that has to be the same in two events for them to be merged.

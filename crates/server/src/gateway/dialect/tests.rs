@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Asked, Dialect, Meaning, Piece, Streaming, Transcript, asked, compact, text, without_background,
+    Asked, Dialect, Meaning, Piece, Streaming, Transcript, asked, compact, without_background,
 };
 
 #[derive(Deserialize)]
@@ -470,3 +470,9 @@ const SHAPES: [&str; 24] = [
     r#"{"model":"m","done":true,"eval_count":NUMBER}"#,
     "[DONE]",
 ];
+
+fn text(dialect: Dialect, pieces: &[Piece<'_>]) -> String {
+    let mut text = String::new();
+    pieces.iter().for_each(|piece| dialect.push_text(*piece, &mut text));
+    text
+}

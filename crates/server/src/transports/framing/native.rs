@@ -23,7 +23,8 @@ pub(crate) enum NativeKind {
 }
 
 impl NativeFraming {
-    pub(super) fn write_item(self, out: &mut Vec<u8>, item: &FeedItem) {
+    /// Appends an event; nothing where it is none of the provider's.
+    pub(crate) fn write_item(self, out: &mut Vec<u8>, item: &FeedItem) {
         let FeedItem::Event(event) = item else { return };
         let Payload::Message(message) = &event.payload else { return };
         if message.event_type.as_ref().is_some_and(EventType::is_control) {

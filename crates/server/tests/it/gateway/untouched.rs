@@ -137,6 +137,18 @@ async fn an_upload_is_passed_on_while_it_comes() {
 }
 
 #[tokio::test]
+async fn an_answer_need_not_wait_for_the_whole_upload() {
+    let station = Station::start().await;
+    let refusal = Script::whole(413, "text/plain", "enough").early();
+    station.upstream.script(refusal);
+    let mut client = RawClient::connect(station.server.addr).await;
+    client.begin_chunked("/v1/files", "content-type: application/octet-stream\r\n").await;
+    client.send_chunk("x").await;
+    let answer = client.answer().await.unwrap();
+    assert_eq!((answer.status, answer.body.as_str()), (413, "enough"));
+}
+
+#[tokio::test]
 async fn an_upload_larger_than_any_limit_goes_through() {
     let station = Station::with(|http, _| {
         http.gateway.request_bytes_max = 1000;
