@@ -9,6 +9,7 @@
 mod clients;
 mod crash;
 mod full_disk;
+mod gateway;
 mod laggards;
 mod power;
 mod restart;

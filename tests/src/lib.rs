@@ -11,6 +11,7 @@ mod port;
 mod process;
 mod proxies;
 mod publisher;
+mod sdk;
 mod server;
 
 pub use disk::CuttableDisk;
@@ -21,6 +22,7 @@ pub use port::free_port;
 pub use process::Process;
 pub use proxies::{HaProxy, Nginx};
 pub use publisher::Publisher;
+pub use sdk::{SdkProgram, SdkReport, SdkStage};
 pub use server::{LongwaveServer, binary, repository};
 
 use std::time::Duration;

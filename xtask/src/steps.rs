@@ -81,7 +81,19 @@ pub(crate) fn clients() -> anyhow::Result<Tally> {
     install::debian(PROGRAMS)?;
     install::npm(Path::new("tests/clients"))?;
     install::python("clients", Path::new("tests/clients/requirements.txt"))?;
-    nextest("package(longwave-e2e) and not test(/^crash::/)")
+    nextest("package(longwave-e2e) and not test(/^(crash|gateway)::/)")
+}
+
+/// The official SDKs, with the clients of this repository that they are given.
+pub(crate) fn sdk() -> anyhow::Result<Tally> {
+    install::debian(PROGRAMS)?;
+    install::npm(Path::new("web/client"))?;
+    let mut build = process::command("npm", ["run", "build"]);
+    build.current_dir("web/client");
+    process::run(build)?;
+    install::npm(Path::new("tests/sdk/js"))?;
+    install::python("sdk", Path::new("tests/sdk/python/requirements.txt"))?;
+    nextest("package(longwave-e2e) and test(/^gateway::/)")
 }
 
 /// The npm package: its types, and its tests with the official clients.

@@ -12,9 +12,11 @@ use http::header::CACHE_CONTROL;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 
+use super::access::Visitor;
 use super::alias::{Caller, decoded};
 use super::key::Principal;
 use super::stream::{AnswerHead, Heads, StreamCursor, StreamId};
+use super::token::Right;
 use super::view::{Position, last_event_id, relay};
 use super::{Dialect, Route, manage};
 use crate::http::{App, Problem, read_problem};
@@ -27,6 +29,7 @@ pub(super) async fn handle(
     app: &App,
     route: &Route,
     parts: &Parts,
+    visitor: &Visitor,
 ) -> Result<Option<Response>, Problem> {
     let is_chats = match route.options.dialect {
         Some(Dialect::VercelUi) => true,
@@ -46,6 +49,7 @@ pub(super) async fn handle(
         return Ok(is_chats.then(nothing_runs));
     };
     let Some(answer) = running(app, &id).await? else { return Ok(Some(nothing_runs())) };
+    visitor.check(app, &id, kind.right()).await?;
     match kind {
         Kind::Resume => relay(app, &id, &answer, position(&id, parts)).await.map(Some),
         Kind::Stop => {
@@ -68,6 +72,16 @@ struct Call<'a> {
 enum Kind {
     Resume,
     Stop,
+}
+
+impl Kind {
+    /// What the call takes.
+    fn right(self) -> Right {
+        match self {
+            Kind::Resume => Right::Read,
+            Kind::Stop => Right::Cancel,
+        }
+    }
 }
 
 impl<'a> Call<'a> {

@@ -83,6 +83,12 @@ impl Dialect {
         detect::by_path(path)
     }
 
+    /// The dialect that a streamed answer without an event should have had, by its headers and the request's path;
+    /// [`Dialect::Sse`], of which nothing is known, where these don't tell.
+    pub(crate) fn expected(path: &str, headers: &HeaderMap) -> Dialect {
+        detect::expected(path, headers)
+    }
+
     /// Whether its streams are lines of JSON, and no event streams.
     pub(crate) fn is_lines(self) -> bool {
         self == Dialect::Ollama

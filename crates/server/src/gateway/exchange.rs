@@ -229,7 +229,10 @@ impl Exchange {
                 Syntax::EventStream => Cutter::sse(event_bytes_max),
                 Syntax::Lines => Cutter::lines(event_bytes_max),
             },
-            finder: Box::new(move |first: Piece<'_>| {
+            finder: Box::new(move |first: Option<Piece<'_>>| {
+                let Some(first) = first else {
+                    return given.unwrap_or_else(|| Dialect::expected(&path, &headers));
+                };
                 let found = given.unwrap_or_else(|| Dialect::detect(&path, &headers, first));
                 // What a stream is cut at is seen, whatever the settings say.
                 if found.is_lines() == (lines == Syntax::Lines) { found } else { lines.fallback() }

@@ -275,3 +275,81 @@ const BATCH: usize = 100;
 const LOOKED_AT_MAX: usize = 2 * LIMIT_MAX;
 /// How many entries are looked at when a stream is over.
 const SWEPT_AT_ONCE: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use longwave_core::{Append, Expected};
+    use longwave_store::{MemoryLog, MemoryOptions};
+
+    use super::super::stream::RequestHead;
+    use super::*;
+    use crate::http::HttpOptions;
+
+    async fn begin(log: &MemoryLog, id: &StreamId) -> Seq {
+        let head = RequestHead {
+            route: "/v1".to_owned(),
+            asked_ms: 1,
+            method: "POST".to_owned(),
+            path: "/v1/x".to_owned(),
+            model: None,
+            owner: String::new(),
+            request: String::new(),
+            keyed: false,
+            background: None,
+        };
+        let append = Append {
+            topic: id.topic(),
+            messages: vec![head.message()],
+            end: Some(EndReason::Done),
+            key: None,
+            expected: Expected::Any,
+        };
+        log.append(append).await.unwrap().first
+    }
+
+    fn ids() -> Vec<StreamId> {
+        // Their names are in another order.
+        [9, 1, 5, 3, 7].map(|byte| StreamId::of_bytes([byte; 16])).to_vec()
+    }
+
+    #[tokio::test]
+    async fn what_was_in_the_log_before_is_listed_newest_first() {
+        let (log, commits) = MemoryLog::open(MemoryOptions::default()).unwrap();
+        for id in ids() {
+            begin(&log, &id).await;
+        }
+        let app = App::new(Arc::clone(&log) as _, commits, HttpOptions::default(), &[]).unwrap();
+        app.gateway().index().filled().await;
+        let wish = Wish { state: None, limit: 10 };
+        let list = page(&app, &Visitor::default(), wish, Seq(u64::MAX)).await.unwrap();
+        let listed: Vec<String> =
+            list.streams.iter().map(|stream| stream.id().to_owned()).collect();
+        let newest_first: Vec<String> = ids().iter().rev().map(StreamId::to_string).collect();
+        assert_eq!((listed, list.next), (newest_first, None));
+    }
+
+    #[tokio::test]
+    async fn sweeps_come_by_every_entry_and_drop_those_of_streams_that_are_gone() {
+        let (log, _commits) = MemoryLog::open(MemoryOptions::default()).unwrap();
+        let index = Index::new();
+        for id in ids() {
+            index.insert(begin(&log, &id).await, &id);
+        }
+        let [gone, again] = [&ids()[1], &ids()[4]];
+        for id in [gone, again] {
+            log.delete(id.topic()).await.unwrap();
+        }
+        // Of the same name, and another stream.
+        let restarted = begin(&log, again).await;
+        index.insert(restarted, again);
+        for _ in 0..ids().len() {
+            index.sweep(&*log).await;
+        }
+        let kept = index.before(Seq(u64::MAX), 10);
+        let names: Vec<StreamId> = kept.iter().map(|(_, id)| id.clone()).collect();
+        assert_eq!(names, [ids()[4].clone(), ids()[3].clone(), ids()[2].clone(), ids()[0].clone()]);
+        assert_eq!(kept[0].0, restarted);
+    }
+}

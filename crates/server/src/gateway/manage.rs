@@ -102,6 +102,11 @@ impl StreamDocument {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// The same, with what upstream's events say.
     fn told_by(mut self, transcript: &Transcript) -> StreamDocument {
         self.model = transcript.model().map(str::to_owned).or(self.model);

@@ -82,10 +82,10 @@ async fn from_record(
     parts: &Parts,
     visitor: &Visitor,
 ) -> Result<Option<Response>, Problem> {
-    if let Some(response) = responses::handle(app, route, parts).await? {
+    if let Some(response) = responses::handle(app, route, parts, visitor).await? {
         return Ok(Some(response));
     }
-    if let Some(response) = chat::handle(app, route, parts).await? {
+    if let Some(response) = chat::handle(app, route, parts, visitor).await? {
         return Ok(Some(response));
     }
     resumed(app, route, parts, visitor).await

@@ -34,7 +34,7 @@ pub(super) struct Recorder {
     /// How upstream's body ended, once it has.
     body_end: Option<BodyEnd>,
     cutter: Cutter,
-    finder: Box<dyn Fn(Piece<'_>) -> Dialect + Send>,
+    finder: Finder,
     /// None before the first event, by which the dialect is found.
     transcript: Option<Transcript>,
     group: Vec<NewMessage>,
@@ -60,13 +60,15 @@ pub(super) struct Recording {
     pub(super) id: StreamId,
     pub(super) pieces: Pieces,
     pub(super) cutter: Cutter,
-    /// Finds the dialect from the first event.
-    pub(super) finder: Box<dyn Fn(Piece<'_>) -> Dialect + Send>,
+    pub(super) finder: Finder,
     /// Where upstream runs what it sends, and can be asked again.
     pub(super) comeback: Option<Comeback>,
     /// The stream's newest event in the log: its head, or zero where there is none.
     pub(super) last: Seq,
 }
+
+/// Finds the dialect from the first event, or without one where a stream is over before it.
+pub(super) type Finder = Box<dyn Fn(Option<Piece<'_>>) -> Dialect + Send>;
 
 /// How an upstream's body ended.
 #[derive(Debug)]
@@ -192,7 +194,7 @@ impl Recorder {
         let reason = self.end_reason();
         match end {
             BodyEnd::InOrder | BodyEnd::Broken(_) if self.can_come_back() => Gate::Open,
-            // A generator that has nothing to say is one that is done.
+            // A generator that has nothing to say is one that is done. A provider always says something.
             BodyEnd::InOrder | BodyEnd::LeftOpen if reason == EndReason::Done => Gate::Open,
             BodyEnd::InOrder | BodyEnd::LeftOpen => Gate::Broken(Problem::new(
                 Code::UpstreamBroken,
@@ -404,7 +406,7 @@ impl Recorder {
             data: &message.data,
         };
         let transcript =
-            self.transcript.get_or_insert_with(|| Transcript::new((self.finder)(piece)));
+            self.transcript.get_or_insert_with(|| Transcript::new((self.finder)(Some(piece))));
         if let Some(comeback) = &mut self.comeback {
             if comeback.has_come_back() && transcript.has_said(piece) {
                 return Meaning::Prelude;
@@ -456,7 +458,9 @@ impl Recorder {
         let by_events = self.transcript.as_ref().map(Transcript::end);
         let has_ended = self.transcript.as_ref().is_some_and(Transcript::has_ended);
         match &self.body_end {
-            Some(BodyEnd::InOrder) => by_events.unwrap_or(EndReason::Done),
+            Some(BodyEnd::InOrder) => {
+                by_events.unwrap_or_else(|| Transcript::new((self.finder)(None)).end())
+            }
             _ if has_ended => by_events.unwrap_or(EndReason::Done),
             Some(BodyEnd::TooLarge(_)) => EndReason::Error,
             _ => EndReason::Truncated,

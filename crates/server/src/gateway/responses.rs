@@ -13,10 +13,12 @@ use http::{HeaderValue, Method, StatusCode};
 use longwave_core::EndReason;
 use serde_json::{Value, json};
 
+use super::access::Visitor;
 use super::alias::{Caller, decoded};
 use super::dialect::Transcript;
 use super::key::Principal;
 use super::stream::{AnswerHead, Heads, RequestHead, StreamId};
+use super::token::Right;
 use super::view::{Position, relay, with_head};
 use super::{Background, Dialect, Route, manage, replay};
 use crate::http::{App, Problem, Query, read_problem};
@@ -29,6 +31,7 @@ pub(super) async fn handle(
     app: &App,
     route: &Route,
     parts: &Parts,
+    visitor: &Visitor,
 ) -> Result<Option<Response>, Problem> {
     let Some(Call { kind, created_at, id }) = Call::of(&parts.method, parts.uri.path()) else {
         return Ok(None);
@@ -39,6 +42,7 @@ pub(super) async fn handle(
         return Ok(None);
     };
     let Some((request, answer)) = record(app, &id).await? else { return Ok(None) };
+    visitor.check_known(app, &id, &request, kind.right())?;
     match kind {
         Kind::Cancel => manage::stop(app, &id).await?,
         Kind::Retrieve => {
@@ -91,6 +95,16 @@ struct Call<'a> {
 enum Kind {
     Retrieve,
     Cancel,
+}
+
+impl Kind {
+    /// What the call takes.
+    fn right(self) -> Right {
+        match self {
+            Kind::Retrieve => Right::Read,
+            Kind::Cancel => Right::Cancel,
+        }
+    }
 }
 
 impl<'a> Call<'a> {

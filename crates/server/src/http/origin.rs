@@ -10,9 +10,9 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Uri};
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 use super::{App, Code, HostNames, Origins, Problem};
 
@@ -58,32 +58,32 @@ pub(crate) fn cors(origins: &Origins) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(allow)
-        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([
-            header::ACCEPT,
-            header::AUTHORIZATION,
-            header::CACHE_CONTROL,
-            header::CONTENT_TYPE,
-            header::IF_MATCH,
-            header::IF_NONE_MATCH,
-            EVENT_TYPE,
-            IDEMPOTENCY_KEY,
-            HeaderName::from_static("last-event-id"),
-        ])
+        // Whatever is asked for: through the gateway pages send methods and headers that only upstream knows, such as
+        // those of its SDKs. The boundary is the origin, checked with every request: whose page may use the server at
+        // all may as well say to it what it likes.
+        .allow_methods(AllowMethods::mirror_request())
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([
             header::ALLOW,
             header::ETAG,
             header::LINK,
+            header::LOCATION,
             header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
             HeaderName::from_static("longwave-cursor"),
+            HeaderName::from_static("longwave-stream"),
             LONGWAVE_DUPLICATE,
             LONGWAVE_END,
             LONGWAVE_EVENTS,
             LONGWAVE_FIRST_ID,
             LONGWAVE_LAST_ID,
             LONGWAVE_SUBSCRIBERS,
+            // By these providers find a request again that somebody asks them about.
+            HeaderName::from_static("request-id"),
+            HeaderName::from_static("x-request-id"),
         ])
-        // A preflight's answer lists what is allowed whatever was asked for, so it depends on nothing else either.
+        // A preflight's answer depends on what it asks for too, but no cache keeps an answer to OPTIONS (RFC 9110,
+        // section 9.3.7).
         .vary([header::ORIGIN])
         .max_age(PREFLIGHT_AGE)
         .allow_private_network(true)

@@ -14,6 +14,7 @@ mod client_real;
 mod descriptors;
 mod errors;
 mod gateway;
+mod gateway_access;
 mod handover;
 mod limits;
 mod manage;

@@ -1,5 +1,6 @@
 //! Which pages may talk to the server, and under which names.
 
+use longwave::gateway::RouteOptions;
 use longwave::http::{HostNames, HttpOptions, Origins};
 use reqwest::Method;
 
@@ -10,11 +11,22 @@ async fn from_page(server: &TestServer, method: Method, path: &str, origin: &str
 }
 
 async fn preflight(server: &TestServer, origin: &str) -> Answer {
+    let headers = "content-type,idempotency-key,last-event-id,if-match,event-type";
+    preflight_of(server, "/topics/t", origin, "POST", headers).await
+}
+
+async fn preflight_of(
+    server: &TestServer,
+    path: &str,
+    origin: &str,
+    method: &str,
+    headers: &str,
+) -> Answer {
     let request = server
-        .request(Method::OPTIONS, "/topics/t")
+        .request(Method::OPTIONS, path)
         .header("origin", origin)
-        .header("access-control-request-method", "POST")
-        .header("access-control-request-headers", "content-type,idempotency-key,last-event-id");
+        .header("access-control-request-method", method)
+        .header("access-control-request-headers", headers);
     Answer::of(request).await
 }
 
@@ -36,6 +48,34 @@ async fn a_page_of_this_machine_may_publish_and_read_the_answer() {
     let headers = answer.header("access-control-allow-headers").unwrap();
     for header in ["last-event-id", "idempotency-key", "if-match", "event-type", "content-type"] {
         assert!(headers.contains(header), "{headers}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_page_may_send_through_the_gateway_what_upstreams_sdk_sends() {
+    let server = TestServer::with(|http| {
+        let route = RouteOptions::new("/v1", "http://127.0.0.1:9/v1").unwrap();
+        http.gateway.routes.push(route);
+    })
+    .await;
+    let sent = "authorization,x-api-key,anthropic-version,anthropic-dangerous-direct-browser-access,\
+                x-stainless-retry-count,longwave-disconnect,content-type";
+    for (path, method) in
+        [("/v1/messages", "POST"), ("/v1/files/a", "PATCH"), ("/streams/a", "DELETE")]
+    {
+        let answer = preflight_of(&server, path, "http://localhost:1", method, sent).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("access-control-allow-origin"), Some("http://localhost:1"));
+        assert_eq!(answer.header("access-control-allow-methods"), Some(method));
+        assert_eq!(answer.header("access-control-allow-headers"), Some(sent));
+        let refused = preflight_of(&server, path, "https://evil.example", method, sent).await;
+        refused.problem(403, "origin-forbidden");
+    }
+    let answer = from_page(&server, Method::GET, "/streams", "http://localhost:1").await;
+    let exposed = answer.header("access-control-expose-headers").unwrap();
+    for header in ["longwave-stream", "longwave-end", "location", "link", "x-request-id"] {
+        assert!(exposed.contains(header), "{exposed}");
     }
     server.shutdown().await;
 }

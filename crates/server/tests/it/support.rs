@@ -184,6 +184,12 @@ impl Answer {
         problem
     }
 
+    /// Checks the status alone.
+    #[track_caller]
+    pub(crate) fn ok_status(&self, status: u16) {
+        assert_eq!(self.status, status, "{self:?}");
+    }
+
     /// Checks the status and gives the JSON.
     #[track_caller]
     pub(crate) fn ok(&self, status: u16) -> Value {

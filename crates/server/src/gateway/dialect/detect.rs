@@ -18,6 +18,18 @@ pub(super) fn detect(path: &str, headers: &HeaderMap, first: Piece<'_>) -> Diale
     by_event(first).or_else(|| by_path(path)).unwrap_or(Dialect::Sse)
 }
 
+pub(super) fn expected(path: &str, headers: &HeaderMap) -> Dialect {
+    if is_lines(headers) {
+        // Who has no rows to tell sends no lines, too.
+        let is_ollama = OLLAMA_PATHS.iter().any(|end| path.trim_end_matches('/').ends_with(end));
+        return if is_ollama { Dialect::Ollama } else { Dialect::Sse };
+    }
+    if headers.contains_key(VERCEL_UI_HEADER) {
+        return Dialect::VercelUi;
+    }
+    by_path(path).unwrap_or(Dialect::Sse)
+}
+
 fn is_lines(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
@@ -109,6 +121,8 @@ const LINE_TYPES: [&str; 5] = [
     "application/x-jsonlines",
     "application/json-lines",
 ];
+
+const OLLAMA_PATHS: [&str; 2] = ["/api/chat", "/api/generate"];
 
 /// Parts that a UI message stream may start with, besides `start` with a message's id.
 const VERCEL_UI_PARTS: [&str; 5] =

@@ -72,6 +72,39 @@ async fn a_stream_that_ends_before_it_said_anything_is_a_bad_gateway() {
 }
 
 #[tokio::test]
+async fn a_providers_stream_without_an_event_is_a_bad_gateway() {
+    let station = Station::start().await;
+    let ui = [("content-type", "text/event-stream"), ("x-vercel-ai-ui-message-stream", "v1")];
+    for (path, script) in [
+        ("/v1/chat/completions", Script::sse()),
+        ("/v1/responses", Script::sse()),
+        ("/v1/messages", Script::sse()),
+        ("/v1/messages", Script::sse().send(": hi\n\n")),
+        ("/v1/api/chat", Script::ndjson()),
+        ("/v1/api/generate", Script::ndjson()),
+        ("/v1/chat", Script::new().head(200, &ui)),
+    ] {
+        station.upstream.script(script.end());
+        let answer = Answer::of(station.post(path, "{\"stream\":true}")).await;
+        answer.problem(502, "upstream-broken");
+    }
+    assert_eq!(Answer::of(station.get("/streams")).await.ok(200)["streams"], json!([]));
+}
+
+#[tokio::test]
+async fn a_generator_that_has_nothing_to_say_is_done() {
+    let station = Station::start().await;
+    for (path, script) in [("/v1/ticks", Script::sse()), ("/v1/rows", Script::ndjson())] {
+        station.upstream.script(script.end());
+        let viewer = Viewer::of(station.post(path, "{}")).await;
+        assert_eq!(viewer.status(), 200);
+        let stream = viewer.path();
+        assert_eq!(viewer.whole().await, "");
+        assert_eq!(station.info(&stream).await["state"], "done");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_whose_only_event_has_no_blank_line_behind_it_is_a_stream() {
     let station = Station::start().await;
     let viewer = station.stream(Script::sse().send(word("a").trim_end()).end()).await;

@@ -272,7 +272,7 @@ async fn an_upstream_that_closes_instead_of_answering_is_a_bad_gateway() {
 
 #[tokio::test]
 async fn an_upstream_that_is_silent_is_a_gateway_timeout() {
-    let station = Station::with(|_, route| route.first_byte_timeout_ms = 50).await;
+    let station = Station::with(|_, route| route.first_byte_timeout_ms = 500).await;
     station.upstream.script(Script::new().hang());
     Answer::of(station.chat()).await.problem(504, "upstream-timeout");
     station.upstream.asked(0).await.hung_up().await;
