@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, StreamExt as _};
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use longwave_core::{EndReason, EventId, Payload, Seq, StartAt, TopicEnd, TypeFilter};
+use longwave_core::{EndReason, EventId, Payload, Seq, StartAt, TopicEnd, TopicInfo, TypeFilter};
 use longwave_store::{ReadQuery, Start};
 
 use super::running::Running;
@@ -141,32 +141,21 @@ async fn view(
     let Some(dialect) = dialect else { return whole(app, id, answer).await };
     // Before the end is looked for: so who runs no more has told the log of it, if ever.
     let running = app.gateway().running(id);
-    let end = match recorded_end(app, id).await? {
-        None if running.is_none() => {
-            recover::end_unfinished(app, id)
-                .await
-                .map_err(|error| recover::problem(app, &error))?;
-            recorded_end(app, id).await?
-        }
-        end => end,
-    };
+    let mut info = topic_info(app, id).await?;
+    if running.is_none() && info.as_ref().is_some_and(|info| info.end.is_none()) {
+        let ended = recover::end_unfinished(app, id).await;
+        ended.map_err(|error| recover::problem(app, &error))?;
+        info = topic_info(app, id).await?;
+    }
+    let end = info.as_ref().and_then(|info| info.end);
     if let Some(end) = end
         && is_at_end(app, id, after).await?
     {
         return Ok(nothing_left(id, end));
     }
-    let past = match recorded {
-        Recorded::AsItCame => None,
-        Recorded::Compacted => {
-            let info = app.log().topic(id.topic()).await.map_err(|error| read_problem(&error))?;
-            info.filter(|info| info.last > after).map(|info| Past {
-                id: id.clone(),
-                dialect,
-                after,
-                through: info.last,
-            })
-        }
-    };
+    let past = info
+        .filter(|info| recorded == Recorded::Compacted && info.last > after)
+        .map(|info| Past { id: id.clone(), dialect, after, through: info.last });
     if position != Position::First {
         app.metrics().gateway().resumed();
     }
@@ -186,12 +175,12 @@ async fn view(
     let on_broken_end =
         if dialect.tells_errors() { OnBrokenEnd::Finish } else { OnBrokenEnd::Abort };
     let body = native_body(app, subscription, NativeFraming { kind }, on_broken_end);
-    let body = match past {
-        Some(past) => snapshot::then_live(app, past, body),
-        None => body,
-    };
     let body = match running {
         Some(running) => until_lost(body, running),
+        None => body,
+    };
+    let body = match past {
+        Some(past) => snapshot::then_live(app, past, body),
         None => body,
     };
     let mut response = with_head(id, answer, body);
@@ -202,9 +191,8 @@ async fn view(
     Ok(response)
 }
 
-async fn recorded_end(app: &App, id: &StreamId) -> Result<Option<TopicEnd>, Problem> {
-    let info = app.log().topic(id.topic()).await.map_err(|error| read_problem(&error))?;
-    Ok(info.and_then(|info| info.end))
+async fn topic_info(app: &App, id: &StreamId) -> Result<Option<TopicInfo>, Problem> {
+    app.log().topic(id.topic()).await.map_err(|error| read_problem(&error))
 }
 
 /// Breaks a body off where nothing more can be recorded: neither more of the stream nor its end would ever come.

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 pub(crate) use faulty::FaultyLog;
 pub(crate) use raw::{RawAnswer, RawClient};
-pub(crate) use upstream::{Asked, Nowhere, Script, Upstream};
+pub(crate) use upstream::{Nowhere, Script, Upstream};
 
 /// A running server and the log under it.
 pub(crate) struct TestServer {

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::super::cut::Cutter;
 use super::super::dialect::Transcript;
+use super::super::running::Entered;
 use super::super::stream::{AnswerHead, RequestHead};
 use super::super::view::{Position, relay, relay_snapshot};
 use super::*;
@@ -20,6 +21,8 @@ use crate::http::HttpOptions;
 /// One stream in a log in memory.
 struct Kit {
     app: App,
+    /// The stream runs here, as it would where nothing but an end was missing.
+    _entered: Entered,
     log: Arc<MemoryLog>,
     id: StreamId,
     answer: AnswerHead,
@@ -32,7 +35,9 @@ impl Kit {
         let addr = "127.0.0.1:1".parse().unwrap();
         let app = App::new(Arc::clone(&log) as _, commits, HttpOptions::default(), &[addr]);
         let answer = AnswerHead::new(dialect.into(), StatusCode::OK, &HeaderMap::new());
-        let kit = Kit { app: app.unwrap(), log, id: StreamId::of_bytes([7; 16]), answer };
+        let (app, id) = (app.unwrap(), StreamId::of_bytes([7; 16]));
+        let entered = app.gateway().enter(&id).unwrap();
+        let kit = Kit { app, _entered: entered, log, id, answer };
         let request = RequestHead {
             route: "/v1".to_owned(),
             method: "POST".to_owned(),

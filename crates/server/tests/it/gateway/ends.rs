@@ -50,9 +50,9 @@ pub(super) fn spoken() -> [Spoken; 6] {
         Spoken {
             name: "ollama",
             path: "/v1/api/generate",
-            content: "{\"response\":\"a\",\"done\":false}\n".into(),
+            content: "{\"model\":\"m\",\"response\":\"a\",\"done\":false}\n".into(),
             error: "{\"error\":\"boom\"}\n",
-            end: "{\"response\":\"\",\"done\":true,\"done_reason\":\"stop\"}\n",
+            end: "{\"model\":\"m\",\"response\":\"\",\"done\":true,\"done_reason\":\"stop\"}\n",
         },
         Spoken {
             name: "sse",

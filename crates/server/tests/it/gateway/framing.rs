@@ -1,6 +1,6 @@
 //! What a viewer gets of what upstream sent, byte by byte.
 
-use super::{DONE, Ending, Station, Viewer, without_ids, word};
+use super::{DONE, Station, Viewer, without_ids, word};
 use crate::support::Script;
 
 /// Sends the text, in pieces of this size, as an answer of dialect `sse`, and checks what a viewer gets of it, and who

@@ -137,6 +137,18 @@ async fn an_upload_is_passed_on_while_it_comes() {
 }
 
 #[tokio::test]
+async fn an_answer_need_not_wait_for_the_whole_upload() {
+    let station = Station::start().await;
+    let refusal = Script::whole(413, "text/plain", "enough").early();
+    station.upstream.script(refusal);
+    let mut client = RawClient::connect(station.server.addr).await;
+    client.begin_chunked("/v1/files", "content-type: application/octet-stream\r\n").await;
+    client.send_chunk("x").await;
+    let answer = client.answer().await.unwrap();
+    assert_eq!((answer.status, answer.body.as_str()), (413, "enough"));
+}
+
+#[tokio::test]
 async fn an_upload_larger_than_any_limit_goes_through() {
     let station = Station::with(|http, _| {
         http.gateway.request_bytes_max = 1000;
@@ -260,7 +272,7 @@ async fn an_upstream_that_closes_instead_of_answering_is_a_bad_gateway() {
 
 #[tokio::test]
 async fn an_upstream_that_is_silent_is_a_gateway_timeout() {
-    let station = Station::with(|_, route| route.first_byte_timeout_ms = 50).await;
+    let station = Station::with(|_, route| route.first_byte_timeout_ms = 500).await;
     station.upstream.script(Script::new().hang());
     Answer::of(station.chat()).await.problem(504, "upstream-timeout");
     station.upstream.asked(0).await.hung_up().await;

@@ -2,7 +2,7 @@
 //!
 //! Each connection carries one request. Scripts never wait for time, but for words that the test says.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -20,16 +20,9 @@ pub(crate) struct Upstream {
 }
 
 struct Shared {
-    scripts: Mutex<Scripts>,
+    scripts: Mutex<VecDeque<Script>>,
     words: watch::Sender<HashSet<&'static str>>,
     asked: watch::Sender<Vec<Arc<Asked>>>,
-}
-
-#[derive(Default)]
-struct Scripts {
-    next: std::collections::VecDeque<Script>,
-    /// What requests get for which there is none of their own.
-    always: Option<Script>,
 }
 
 impl Upstream {
@@ -46,21 +39,14 @@ impl Upstream {
         Upstream { addr, shared }
     }
 
-    /// An upstream that runs one script for every request.
-    pub(crate) async fn always(script: Script) -> Upstream {
-        let upstream = Upstream::start().await;
-        upstream.shared.scripts.lock().unwrap().always = Some(script);
-        upstream
-    }
-
     /// Gives the next request, of those that have none yet, its script.
     pub(crate) fn script(&self, script: Script) {
-        self.shared.scripts.lock().unwrap().next.push_back(script);
+        self.shared.scripts.lock().unwrap().push_back(script);
     }
 
     /// Takes back the scripts that no request has begun.
     pub(crate) fn forget_scripts(&self) {
-        self.shared.scripts.lock().unwrap().next.clear();
+        self.shared.scripts.lock().unwrap().clear();
     }
 
     /// The URL of a path here.
@@ -264,7 +250,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         // The order of requests is that of their scripts.
         let mut scripts = shared.scripts.lock().unwrap();
         shared.asked.send_modify(|all| all.push(Arc::clone(&asked)));
-        scripts.next.pop_front().or_else(|| scripts.always.clone())
+        scripts.pop_front()
     };
     let script = script.unwrap_or_else(|| Script::whole(599, "text/plain", "no script"));
     tokio::spawn(listen(read, rest, Arc::clone(&asked)));
