@@ -148,6 +148,8 @@ settings! {
         "Who may read and cancel a stream: open, whoever knows its id; token, who began it or has a token for it"
     gateway_request_size: Size = "32MiB", in "gateway.request_size", from "1KiB" to "1GiB";
         "The largest body of a request that is proxied"
+    gateway_requests: u64 = "10000", in "gateway.requests", from "1" to "1000000";
+        "The most requests that are proxied at one time, generations whose client is gone among them"
     log_format: LogFormat = "text", in "logging.format";
         "How the server's own messages are written: text or json"
     log_level: String = "info", in "logging.level";

@@ -7,9 +7,10 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body::Body as _;
 use longwave_core::{IdempotencyKey, Seq, StartAt, TypeFilter};
 use tokio::sync::oneshot;
@@ -103,10 +104,10 @@ async fn resumed(
         return Ok(None);
     };
     let heads = Heads::read(&**app.log(), &id).await.map_err(|error| read_problem(&error))?;
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let asked_again = app.gateway().secret().request("GET", whole_path(&parts.uri), b"");
     match heads {
         Some(Heads { request, answer: Some((_, answer)), .. })
-            if request.route == route.options.prefix && request.path == path =>
+            if request.route == route.options.prefix && request.request == asked_again =>
         {
             visitor.check_known(app, &id, &request, Right::Read)?;
             relay(app, &id, &answer, Position::After(seq)).await.map(Some)
@@ -199,7 +200,6 @@ impl Call {
             true => idempotency_key(&parts.headers)?,
             false => None,
         };
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let asked = asked(body).filter(|_| parts.method == Method::POST);
         let mode = asked
             .as_ref()
@@ -223,8 +223,9 @@ impl Call {
                 route: route.options.prefix.clone(),
                 asked_ms: now().0,
                 method: method.to_owned(),
-                request: app.gateway().secret().request(method, &path, body),
-                path,
+                request: app.gateway().secret().request(method, whole_path(&parts.uri), body),
+                // Without its query, in which some providers take keys.
+                path: parts.uri.path().to_owned(),
                 model: asked.and_then(|asked| asked.model),
                 owner: String::new(),
                 keyed: key.is_some(),
@@ -314,6 +315,13 @@ impl Call {
     /// Asks upstream, and gives its answer; `None` where the stream was begun by another request.
     async fn ask(&self, id: &StreamId, body: reqwest::Body) -> Result<Option<Response>, Problem> {
         let gateway = self.app.gateway();
+        let requests_max = self.app.options().gateway.requests_max;
+        if gateway.streams.count() >= requests_max {
+            let detail =
+                format_args!("{requests_max} requests are being proxied, which is the most");
+            return Err(Problem::new(Code::Overloaded, detail)
+                .with_header(RETRY_AFTER, HeaderValue::from_static("5")));
+        }
         let Some(entered) = gateway.enter(id) else { return Ok(None) };
         let owner = gateway.secret().owner_of(id, &self.principal);
         let ask = Ask {
@@ -332,7 +340,7 @@ impl Call {
             disconnect: self.disconnect,
             naming: Naming {
                 caller: Caller::new(&self.route.options, self.principal.clone()),
-                created_at: (self.method == Method::POST).then(|| self.created_at().to_owned()),
+                created_at: (self.method == Method::POST).then(|| self.head.path.clone()),
                 chat_id: self.chat_id.clone(),
             },
             comeback: self.comeback(),
@@ -372,11 +380,6 @@ impl Call {
                 Ok(response)
             }
         }
-    }
-
-    /// The path of this request without its query.
-    fn created_at(&self) -> &str {
-        self.head.path.split('?').next().unwrap_or_default()
     }
 
     /// How upstream is asked again, where it runs what this request asks for.
@@ -423,6 +426,10 @@ async fn answer_to_come(app: &App, id: &StreamId) -> Result<Option<AnswerHead>, 
             }
         }
     }
+}
+
+fn whole_path(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", PathAndQuery::as_str)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {

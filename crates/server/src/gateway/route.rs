@@ -18,6 +18,8 @@ pub struct GatewayOptions {
     pub viewers: Viewers,
     /// The most bytes of a request's body that the gateway reads before it passes it on.
     pub request_bytes_max: usize,
+    /// The most requests that are proxied at one time, generations whose client is gone among them.
+    pub requests_max: usize,
     /// What ids of streams and tokens are made with; `None` takes one at random, so that no key and no token is known
     /// again after a restart.
     pub secret: Option<Secret>,
@@ -29,6 +31,7 @@ impl Default for GatewayOptions {
             routes: Vec::new(),
             viewers: Viewers::Open,
             request_bytes_max: 32 * 1024 * 1024,
+            requests_max: 10_000,
             secret: None,
         }
     }

@@ -1,7 +1,9 @@
 //! The gateway between real sockets: a scripted upstream behind it, clients that see every byte in front. What the tests
 //! share is here; start with [`Station`].
 
+mod access;
 mod background;
+mod bounds;
 mod cancel;
 mod chat;
 mod ends;

@@ -14,7 +14,6 @@ mod client_real;
 mod descriptors;
 mod errors;
 mod gateway;
-mod gateway_access;
 mod handover;
 mod limits;
 mod manage;

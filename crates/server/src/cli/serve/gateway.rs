@@ -27,6 +27,7 @@ pub(super) fn options(settings: &Settings) -> Result<GatewayOptions, Failure> {
         routes: settings.routes.iter().map(|route| route.options.clone()).collect(),
         viewers: settings.gateway_viewers.value,
         request_bytes_max: to_usize(settings.gateway_request_size.value.0),
+        requests_max: to_usize(settings.gateway_requests.value),
         secret,
     })
 }
