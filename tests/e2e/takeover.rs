@@ -4,10 +4,11 @@
 mod traffic;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
-use longwave_e2e::{Data, Expected, HANG_LIMIT, LongwaveServer, Publisher};
+use longwave_e2e::{Data, Expected, HANG_LIMIT, LongwaveServer, POLL_INTERVAL, Publisher};
 
 use traffic::Traffic;
 
@@ -66,6 +67,8 @@ async fn the_log_of_a_process_that_dies_while_it_is_asked_is_opened() {
     let socket = server.data().join("takeover.sock");
     std::fs::remove_file(&socket).unwrap();
     let dying = UnixListener::bind(&socket).unwrap();
+    // The kernel closes what a killed process had one after the other.
+    let not_closed_yet = TcpListener::bind(server.addr()).unwrap();
     let dies = tokio::task::spawn_blocking(move || {
         let (mut asked, _) = dying.accept().unwrap();
         // What is left unread makes the other end see a connection that broke, as when a process is killed.
@@ -73,6 +76,15 @@ async fn the_log_of_a_process_that_dies_while_it_is_asked_is_opened() {
     });
     drop(server.spawn_heir().unwrap());
     tokio::time::timeout(HANG_LIMIT, dies).await.unwrap().unwrap();
+    let waits = async {
+        while !server.last_words().contains("waiting for its log") {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        // As long as a bind takes to fail, and some more.
+        tokio::time::sleep(10 * POLL_INTERVAL).await;
+    };
+    tokio::time::timeout(HANG_LIMIT, waits).await.unwrap();
+    drop(not_closed_yet);
     server.wait_until_ready().await.unwrap();
     check(&server, publisher.acknowledged()).await;
 }

@@ -8,6 +8,7 @@ mod takeover;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use longwave::http::HttpOptions;
@@ -17,7 +18,7 @@ use longwave_store::{Log, MemoryLog, MemoryOptions, OpenError, SegmentLog, Segme
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use self::takeover::{Claim, Heir, Heirs, Yielded};
+use self::takeover::{CLOSE_WAIT, Claim, Heir, Heirs, LOCK_WAIT, Yielded, bind_when_free};
 use super::failure::Failure;
 use super::flags::SettingFlags;
 use super::open_files::raise_open_files;
@@ -147,16 +148,26 @@ async fn start(settings: &Settings) -> Result<(Server, Option<Arc<SegmentLog>>),
         Some((claim, inherited)) => {
             // Before the log: what can't be had or bound must not cost anybody a moment.
             let http = http_options(settings)?;
-            let listeners = Listeners::bind(listen, inherited).map_err(failed)?;
+            let listeners = match inherited.is_empty() {
+                true => bind_when_free(listen, LOCK_WAIT).await,
+                false => Listeners::bind(listen, inherited),
+            };
+            let listeners = listeners.map_err(failed)?;
             let (claimed, opened) = claim.open().await.map_err(takeover_failure)?;
             (http, listeners, Some(claimed), opened)
         }
         None => {
+            // One that was killed a moment ago may have some of its files still.
+            let wait = if settings.takeover.value { CLOSE_WAIT } else { Duration::ZERO };
+            options.lock_wait = wait;
             // After the log: who waits in a listener's queue shall not wait for a log that can't be opened.
             let opened = tokio::task::spawn_blocking(move || SegmentLog::open(options)).await?;
             let (log, commits) = opened.map_err(|error| open_failure(settings, error))?;
-            let bind = |http| Ok((http, Listeners::bind(listen, Vec::new()).map_err(failed)?));
-            match http_options(settings).and_then(bind) {
+            let bound = match http_options(settings) {
+                Ok(http) => bind_when_free(listen, wait).await.map_err(failed).map(|on| (http, on)),
+                Err(failure) => Err(failure),
+            };
+            match bound {
                 Ok((http, listeners)) => (http, listeners, None, Ok((log, commits))),
                 Err(failure) => {
                     log.close().await;

@@ -15,7 +15,7 @@
 mod wire;
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use longwave::Server;
+use longwave::{Listeners, Server};
 use longwave_store::{CommitFeed, OpenError, Preread, Released, SegmentLog, SegmentOptions};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -177,6 +177,22 @@ async fn prepare(
     }
 }
 
+/// Binds all addresses, once a process that is going has closed its sockets. Waits for that no longer than `wait`.
+///
+/// # Errors
+/// As [`Listeners::bind`].
+pub(super) async fn bind_when_free(addrs: &[SocketAddr], wait: Duration) -> io::Result<Listeners> {
+    let deadline = Instant::now() + wait;
+    loop {
+        match Listeners::bind(addrs, Vec::new()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                tokio::time::sleep(BIND_INTERVAL).await;
+            }
+            bound => return bound,
+        }
+    }
+}
+
 /// A log and listeners that are about to be another process's.
 #[derive(Debug)]
 pub(super) struct Claim {
@@ -306,7 +322,11 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long retention is held for a process that reads, between two words of it.
 const HOLD_MAX: Duration = Duration::from_secs(600);
 /// How long to wait for the log of a process that is going: its drain may take its time.
-const LOCK_WAIT: Duration = Duration::from_secs(60);
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(60);
+/// How long the system may take to close the files of a process that was killed.
+pub(super) const CLOSE_WAIT: Duration = Duration::from_secs(5);
+/// How often it is tried to bind an address that another process has.
+const BIND_INTERVAL: Duration = Duration::from_millis(10);
 /// How much of the log may be left to be read while nobody can publish: some milliseconds' worth.
 const LEFT_MAX_BYTES: u64 = 1 << 20;
 /// After so many rounds the log is released however much is left. Each leaves less, unless publishers are faster than
