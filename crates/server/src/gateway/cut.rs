@@ -103,9 +103,9 @@ impl Cutter {
             if let Some(message) = self.take_line(&line) {
                 return Ok(Some(message));
             }
-            self.check_size()?;
+            self.check_size(0)?;
         }
-        self.check_size()?;
+        self.check_size(self.rest.len())?;
         Ok(None)
     }
 
@@ -132,12 +132,13 @@ impl Cutter {
         }
     }
 
-    fn check_size(&self) -> Result<(), TooLarge> {
+    /// `rest` is how much came of the event's next line. What stands behind the line is of other events.
+    fn check_size(&self, rest: usize) -> Result<(), TooLarge> {
         let held = match &self.kind {
             Kind::Sse { block, .. } => block.len(),
             Kind::Lines => 0,
         };
-        match held + self.rest.len() > self.event_bytes_max + FIELDS_BYTES_MAX {
+        match held + rest > self.event_bytes_max + FIELDS_BYTES_MAX {
             true => Err(TooLarge { event_bytes_max: self.event_bytes_max }),
             false => Ok(()),
         }

@@ -192,3 +192,12 @@ async fn viewer_ids(station: &Station, path: &str) -> Vec<String> {
     let own = &events[2..events.len() - 1];
     own.iter().map(|event| format!("{id}:{}", event.seq)).collect()
 }
+
+#[tokio::test]
+async fn many_small_events_in_one_piece_are_no_large_event() {
+    let station = Station::with(|http, _| http.event_bytes_max = 1000).await;
+    let sent = [word("a").repeat(5000), DONE.to_owned()].concat();
+    let viewer = station.stream(Script::sse().send(&sent).end()).await;
+    let id = viewer.id();
+    assert_eq!(without_ids(&id, &viewer.whole().await).0.len(), sent.len());
+}
