@@ -11,9 +11,11 @@ use std::path::Path;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use http::header::COOKIE;
 use http::{HeaderMap, HeaderName};
 
 use super::stream::StreamId;
+use super::upstream::cookies;
 
 /// The key behind all digests of a server. Servers that share a log share it.
 #[derive(Clone)]
@@ -59,6 +61,10 @@ impl Secret {
         file.write_all(&bytes)?;
         file.sync_all()?;
         std::fs::rename(&unfinished, path)?;
+        // Ids that are made with it must be known again even after a crash.
+        if let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
         Ok(Secret::new(&bytes))
     }
 
@@ -120,11 +126,16 @@ pub(super) struct Principal(Vec<u8>);
 impl Principal {
     pub(super) fn of(headers: &HeaderMap, names: &[HeaderName]) -> Principal {
         let mut bytes = Vec::new();
+        let mut push = |at: usize, value: &[u8]| {
+            bytes.extend_from_slice(&(at as u64).to_le_bytes());
+            bytes.extend_from_slice(&(value.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(value);
+        };
         for (at, name) in names.iter().enumerate() {
-            for value in headers.get_all(name) {
-                bytes.extend_from_slice(&(at as u64).to_le_bytes());
-                bytes.extend_from_slice(&(value.len() as u64).to_le_bytes());
-                bytes.extend_from_slice(value.as_bytes());
+            // The same client by whatever version of HTTP.
+            match cookies(headers).filter(|_| name == COOKIE) {
+                Some(joined) => push(at, &joined),
+                None => headers.get_all(name).iter().for_each(|value| push(at, value.as_bytes())),
             }
         }
         Principal(bytes)
@@ -186,6 +197,20 @@ mod tests {
         ] {
             assert_ne!(one, other);
         }
+    }
+
+    #[test]
+    fn a_client_is_the_same_by_whatever_version_of_http_its_cookies_come() {
+        let of = |cookies: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for text in cookies {
+                headers.append(COOKIE, HeaderValue::from_static(text));
+            }
+            Principal::of(&headers, &[COOKIE])
+        };
+        assert_eq!(of(&["a=1; b=2"]), of(&["a=1", "b=2"]));
+        assert_ne!(of(&["a=1; b=2"]), of(&["a=1"]));
+        assert!(of(&[]).is_empty());
     }
 
     #[test]

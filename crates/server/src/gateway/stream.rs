@@ -208,7 +208,7 @@ impl AnswerHead {
         let kept = headers
             .iter()
             .filter(|(name, _)| !is_of_one_exchange(name))
-            .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
+            .filter_map(|(name, value)| Some((name.to_string(), text_of(value)?.to_owned())))
             .collect();
         AnswerHead { body, status: status.as_u16(), headers: kept, alias: None }
     }
@@ -216,7 +216,7 @@ impl AnswerHead {
     /// The head of an answer that is kept whole, in upstream's own bytes.
     pub(super) fn whole(status: StatusCode, headers: &HeaderMap) -> AnswerHead {
         let mut head = AnswerHead::new(BodyKind::Whole, status, headers);
-        let encoding = headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+        let encoding = headers.get(CONTENT_ENCODING).and_then(text_of);
         let kept = encoding.map(|text| (CONTENT_ENCODING.to_string(), text.to_owned()));
         head.headers.extend(kept);
         head
@@ -233,7 +233,7 @@ impl AnswerHead {
     pub(super) fn header_map(&self) -> HeaderMap {
         let headers = self.headers.iter().filter_map(|(name, value)| {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-            Some((name, HeaderValue::from_str(value).ok()?))
+            Some((name, HeaderValue::from_bytes(value.as_bytes()).ok()?))
         });
         let mut map = HeaderMap::new();
         for (name, value) in headers {
@@ -308,6 +308,11 @@ fn head_message(event_type: &str, head: &impl Serialize) -> NewMessage {
     let event_type = EventType::control(event_type).ok();
     let message = Message { event_type, format: DataFormat::Json, data, source: None };
     NewMessage { message, key: None }
+}
+
+/// A header's text in any script, as JSON can hold it; `None` for bytes that are none.
+fn text_of(value: &HeaderValue) -> Option<&str> {
+    std::str::from_utf8(value.as_bytes()).ok()
 }
 
 /// Headers that are about one connection or one transfer of the answer, or that no second reader may get.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::write::{MultiGzDecoder, ZlibDecoder};
-use futures_util::stream::{BoxStream, StreamExt as _};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 
@@ -119,6 +119,7 @@ pub(super) fn request_headers(route: &RouteOptions, client: &HeaderMap, wants: W
     for name in ours {
         headers.remove(name);
     }
+    join_cookies(&mut headers);
     // What is recorded must be read, so nothing is asked for that can't be.
     let takes_gzip = client
         .get_all(header::ACCEPT_ENCODING)
@@ -133,6 +134,20 @@ pub(super) fn request_headers(route: &RouteOptions, client: &HeaderMap, wants: W
         headers.insert(name, value.clone());
     }
     headers
+}
+
+/// Puts cookies into one header, which HTTP/2 sends one by one, and HTTP/1.1 knows only together.
+fn join_cookies(headers: &mut HeaderMap) {
+    if let Some(Ok(joined)) = cookies(headers).map(|joined| HeaderValue::from_bytes(&joined)) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// The cookies of a request, as HTTP/1.1 has them; `None` where it has none.
+pub(super) fn cookies(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let values: Vec<&[u8]> =
+        headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    (!values.is_empty()).then(|| values.join(&b"; "[..]))
 }
 
 /// What kind of answer a request is likely to get.
@@ -159,7 +174,9 @@ pub(super) struct BrokenOff(#[source] pub(super) Box<dyn std::error::Error + Sen
 pub(super) fn pieces(response: reqwest::Response) -> Result<Pieces, Problem> {
     let encoding = response.headers().get(header::CONTENT_ENCODING).cloned();
     let encoding = encoding.as_ref().map_or("", |value| value.to_str().unwrap_or("?")).trim();
-    let plain = response.bytes_stream().map(|piece| piece.map_err(|error| BrokenOff(error.into())));
+    // Its URL may hold a key of the client's.
+    let broken = |error: reqwest::Error| BrokenOff(error.without_url().into());
+    let plain = response.bytes_stream().map(move |piece| piece.map_err(broken));
     let decoder = match encoding {
         "" | "identity" => return Ok(plain.boxed()),
         "gzip" | "x-gzip" => Decompressor::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))),
@@ -173,12 +190,26 @@ pub(super) fn pieces(response: reqwest::Response) -> Result<Pieces, Problem> {
             ));
         }
     };
-    let decoded = plain.scan(decoder, |decoder, piece| {
-        let piece = piece
-            .and_then(|piece| decoder.decompress(&piece).map_err(|error| BrokenOff(error.into())));
-        std::future::ready(Some(piece))
-    });
+    let decoded =
+        plain.flat_map(|piece| stream::iter(slices(piece))).scan(decoder, |decoder, piece| {
+            let piece = piece.and_then(|piece| {
+                decoder.decompress(&piece).map_err(|error| BrokenOff(error.into()))
+            });
+            std::future::ready(Some(piece))
+        });
     Ok(decoded.boxed())
+}
+
+/// A compressed piece in slices: a few bytes may stand for a thousand times as many, all of which are held at once.
+fn slices(piece: Result<Bytes, BrokenOff>) -> impl Iterator<Item = Result<Bytes, BrokenOff>> {
+    let (mut rest, mut error) = match piece {
+        Ok(bytes) => (bytes, None),
+        Err(error) => (Bytes::new(), Some(error)),
+    };
+    std::iter::from_fn(move || match rest.len() {
+        0 => error.take().map(Err),
+        len => Some(Ok(rest.split_to(len.min(COMPRESSED_BYTES_MAX)))),
+    })
 }
 
 /// Undoes a compression, giving all that each piece lets know.
@@ -205,6 +236,8 @@ impl Decompressor {
     }
 }
 
+/// How much is decompressed at once.
+const COMPRESSED_BYTES_MAX: usize = 4096;
 const POOL_IDLE: Duration = Duration::from_secs(30);
 /// Headers that are not passed on: the next connection has its own.
 const OF_ONE_CONNECTION: [HeaderName; 11] = [

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 use longwave::gateway::AllowRule;
 use reqwest::Method;
 
-use super::{CHAT, Ending, Station, Viewer, word};
+use super::{CHAT, DONE, Ending, Station, Viewer, word};
 use crate::support::{Answer, Nowhere, RawClient, Script};
 
 #[tokio::test]
@@ -306,7 +306,7 @@ async fn upstream_hears_that_the_client_of_an_ordinary_request_is_gone() {
 #[tokio::test]
 async fn compressed_streams_are_recorded_and_relayed_plain() {
     let station = Station::start().await;
-    let sent = [word("a"), word("b"), super::DONE.to_owned()].concat();
+    let sent = [word("a"), word("b"), DONE.to_owned()].concat();
     for (encoding, body) in [("gzip", gzip(sent.as_bytes())), ("deflate", zlib(sent.as_bytes()))] {
         let headers = [("content-type", "text/event-stream"), ("content-encoding", encoding)];
         for size in [1, 1000] {
@@ -335,7 +335,7 @@ async fn a_compressed_event_is_seen_before_the_next_one_comes() {
     encoder.write_all(word("a").as_bytes()).unwrap();
     encoder.flush().unwrap();
     let first = std::mem::take(encoder.get_mut());
-    encoder.write_all(super::DONE.as_bytes()).unwrap();
+    encoder.write_all(DONE.as_bytes()).unwrap();
     let rest = encoder.finish().unwrap();
     let headers = [("content-type", "text/event-stream"), ("content-encoding", "gzip")];
     let script = Script::new().head(200, &headers).send(first).wait("go").send(rest).end();
@@ -366,4 +366,48 @@ fn zlib(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn a_client_of_http2_is_served_as_any_other() {
+    let station = Station::start().await;
+    let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let url = format!("http://{}/v1/chat/completions", station.server.addr);
+    let ask = || {
+        let request = http2.post(&url).header("content-type", "application/json").body(CHAT);
+        // A browser sends each cookie in a header of its own.
+        request.header("cookie", "a=1").header("cookie", "b=2")
+    };
+    station.upstream.script(Script::sse().send(word("a")).send(DONE).end());
+    let viewer = Viewer::of(ask()).await;
+    assert_eq!(viewer.response.version(), reqwest::Version::HTTP_2);
+    assert!(viewer.whole().await.contains("[DONE]"));
+    assert_eq!(station.upstream.asked(0).await.header("cookie"), ["a=1; b=2"]);
+    station.upstream.script(Script::sse().send("data: x\n\n").wait("cut").cut());
+    let events = http2.get(format!("http://{}/v1/ticks", station.server.addr));
+    let mut viewer = Viewer::of(events).await;
+    viewer.until("\n\n").await;
+    station.upstream.say("cut");
+    assert_eq!(viewer.rest().await.1, Ending::Aborted);
+    station.upstream.script(Script::whole(200, "application/json", "{}"));
+    assert_eq!(Viewer::of(ask()).await.whole().await, "{}");
+}
+
+#[tokio::test]
+async fn a_streams_answer_has_upstreams_headers_in_any_script_and_number() {
+    let station = Station::start().await;
+    let names: Vec<String> = (0..80).map(|number| format!("x-many-{number}")).collect();
+    let value = "v".repeat(1000);
+    let many = names.iter().map(|name| (name.as_str(), value.as_str()));
+    let headers = [("content-type", "text/event-stream"), ("x-city", "Z\u{fc}rich")];
+    let headers: Vec<_> = headers.into_iter().chain(many).collect();
+    station.upstream.script(Script::new().head(200, &headers).send(word("a")).send(DONE).end());
+    let viewer = Viewer::of(station.chat()).await;
+    let path = viewer.path();
+    let replay = Viewer::of(station.get(&path)).await;
+    for viewer in [viewer, replay] {
+        assert_eq!(viewer.headers()["x-city"].as_bytes(), "Z\u{fc}rich".as_bytes());
+        assert!(names.iter().all(|name| viewer.header(name) == Some(&value)));
+        assert!(viewer.whole().await.contains("[DONE]"));
+    }
 }
