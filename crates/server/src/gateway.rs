@@ -29,6 +29,7 @@ mod tally;
 mod token;
 mod upstream;
 mod view;
+mod watch;
 
 use std::io;
 use std::sync::Arc;

@@ -26,6 +26,7 @@ use super::running::{Life, Running, Stop};
 use super::stream::{AnswerHead, RequestHead, StreamId, is_of_one_exchange};
 use super::tally::Tally;
 use super::upstream::{Ask, Pieces, Wants, pieces};
+use super::watch::Watch;
 use super::{Dialect, Disconnect, Route, set_retention};
 use crate::http::{App, Code, Problem, append_problem};
 
@@ -125,7 +126,7 @@ impl Exchange {
         let sent = tokio::select! {
             sent = self.route.upstream.send(ask, timeout) => sent,
             stop = self.running.stopped() => return tell(reply, Err(stopped(stop, &tally))),
-            () = self.abandoned(reply) => return false,
+            () = self.abandoned(reply, self.wants) => return false,
         };
         match sent {
             Err(error) => tell(reply, Err(tally.failure(error.problem()))),
@@ -142,16 +143,15 @@ impl Exchange {
         }
     }
 
-    /// Waits until nobody has any use for an answer that has not begun.
-    async fn abandoned(&self, reply: &mut Reply) {
+    /// Waits until nobody has any use for an answer that has not begun: neither who asked, nor who waits for it under
+    /// the same key.
+    async fn abandoned(&self, reply: &mut Reply, wants: Wants) {
         reply.closed().await;
-        let patience = match self.disconnect {
-            _ if self.wants == Wants::Anything && !self.is_claimed() => Duration::ZERO,
-            Disconnect::Continue => return std::future::pending().await,
-            Disconnect::Cancel => Duration::ZERO,
-            Disconnect::Grace { ms } => Duration::from_millis(ms),
+        let disconnect = match wants {
+            Wants::Anything if !self.is_claimed() => Disconnect::Cancel,
+            _ => self.disconnect,
         };
-        tokio::time::sleep(patience).await;
+        Watch::left(disconnect).unwatched(self.app.clone(), self.id.clone()).await;
     }
 
     async fn record(
@@ -169,7 +169,11 @@ impl Exchange {
             Err(problem) => return tell(reply, Err(tally.failure(problem))),
         };
         let mut recorder = Recorder::new(self.recording(pieces, lines, &headers), tally);
-        match recorder.gate(deadline, timeout).await {
+        let gate = tokio::select! {
+            gate = recorder.gate(deadline, timeout) => gate,
+            () = self.abandoned(reply, Wants::Stream) => return false,
+        };
+        match gate {
             Gate::Open => {}
             Gate::Failed(failure) => {
                 recorder.tally().answered_in_stream(failure.status);
@@ -262,7 +266,7 @@ impl Exchange {
         let read = tokio::select! {
             read = read_up_to(&mut rest, bytes_max, idle) => read,
             stop = self.running.stopped() => return tell(reply, Err(stopped(stop, tally))),
-            () = self.abandoned(reply) => return false,
+            () = self.abandoned(reply, self.wants) => return false,
         };
         let data = match read {
             Ok(Read::Whole(data)) => data,

@@ -7,8 +7,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt as _};
 use longwave_core::{Append, Appended, EndReason, EventType, Expected, Message, NewMessage, Seq};
 use longwave_store::{AppendError, Log};
 use tokio::time::{Instant, sleep_until};
@@ -21,6 +21,7 @@ use super::running::{Life, Running, Stop};
 use super::stream::StreamId;
 use super::tally::Tally;
 use super::upstream::{BrokenOff, Pieces};
+use super::watch::Watch;
 use super::{Dialect, Route};
 use crate::http::{App, Code, Problem, UpstreamErrorKind, append_problem};
 
@@ -153,8 +154,9 @@ impl Recorder {
     }
 
     /// Reads until it is known whether there is a stream: up to its first content, but not for long once upstream says
-    /// anything. `deadline` is when upstream must have said something.
-    pub(super) async fn gate(&mut self, deadline: Instant, waited: Duration) -> Gate {
+    /// anything. `deadline` is when upstream must have said something, which it was given `waited` for.
+    pub(super) async fn gate(&mut self, mut deadline: Instant, mut waited: Duration) -> Gate {
+        let idle = Duration::from_millis(self.route.options.idle_timeout_ms);
         let mut hurry: Option<Instant> = None;
         loop {
             match self.cut() {
@@ -177,7 +179,14 @@ impl Recorder {
             tokio::select! {
                 biased;
                 stop = self.running.stopped() => return Gate::Stopped(stop),
-                piece = self.pieces.next() => self.take(piece),
+                piece = self.pieces.next() => {
+                    self.take(piece);
+                    // Comments are no events, and show all the same that upstream is at work.
+                    let idle_end = Instant::now() + idle;
+                    if idle_end > deadline {
+                        (deadline, waited) = (idle_end, idle);
+                    }
+                }
                 () = sleep_until(hurry.unwrap_or(deadline)) => {
                     if hurry.is_some() {
                         return Gate::Open;
@@ -237,6 +246,9 @@ impl Recorder {
     /// Records until the stream is over, and then its end.
     pub(super) async fn record(mut self, disconnect: Disconnect) {
         let over = self.pump(disconnect).await;
+        // Its connection goes now: the end may have to wait for the log.
+        self.pieces = stream::empty().boxed();
+        self.coming_back = None;
         let cancel = self.upstream_cancel(&over);
         let running = Arc::clone(&self.running);
         let finish = async {
@@ -272,8 +284,8 @@ impl Recorder {
         let mut idle_timer = pin!(tokio::time::sleep(idle));
         let mut total_timer = pin!(tokio::time::sleep(total.unwrap_or_default()));
         let mut linger_timer = pin!(tokio::time::sleep(LINGER));
-        let mut watch = Watch::new(disconnect);
-        let mut ticks = tokio::time::interval(WATCH_INTERVAL);
+        let watch = Watch::new(disconnect);
+        let mut unwatched = pin!(watch.unwatched(self.app.clone(), self.id.clone()));
         let mut had_ended = false;
         loop {
             self.cut();
@@ -314,12 +326,7 @@ impl Recorder {
                 () = &mut total_timer, if total.is_some() => {
                     return Over::TookTooLong(total.unwrap_or_default());
                 }
-                _ = ticks.tick(), if watch.is_needed() => {
-                    let watchers = self.app.hub().followers(&self.id.selectors());
-                    if watch.gives_up(watchers, Instant::now()) {
-                        return Over::Stopped(Stop::Unwatched);
-                    }
-                }
+                () = &mut unwatched => return Over::Stopped(Stop::Unwatched),
             }
         }
     }
@@ -570,83 +577,14 @@ async fn under_way<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     }
 }
 
-/// Whether a stream is to be cancelled because nobody watches it.
-#[derive(Debug)]
-struct Watch {
-    /// How long it goes on unwatched; `None` for ever.
-    patience: Option<Duration>,
-    was_watched: bool,
-    unwatched_since: Option<Instant>,
-}
-
-impl Watch {
-    fn new(disconnect: Disconnect) -> Watch {
-        let patience = match disconnect {
-            Disconnect::Continue => None,
-            Disconnect::Cancel => Some(Duration::ZERO),
-            Disconnect::Grace { ms } => Some(Duration::from_millis(ms)),
-        };
-        Watch { patience, was_watched: false, unwatched_since: None }
-    }
-
-    fn is_needed(&self) -> bool {
-        self.patience.is_some()
-    }
-
-    fn gives_up(&mut self, watchers: usize, now: Instant) -> bool {
-        if watchers > 0 {
-            self.was_watched = true;
-            self.unwatched_since = None;
-            return false;
-        }
-        let since = *self.unwatched_since.get_or_insert(now);
-        // Who asked for it needs a moment to begin to read.
-        let settle = if self.was_watched { Duration::ZERO } else { SETTLE };
-        self.patience.is_some_and(|patience| now.duration_since(since) >= patience.max(settle))
-    }
-}
-
 /// How long the first content is waited for, once upstream said anything, before the client is told that there is a
 /// stream. An error within that time is told as a status.
 const GATE: Duration = Duration::from_millis(250);
 /// How long upstream may leave its body open behind the stream's last event.
 const LINGER: Duration = Duration::from_secs(2);
-/// How often it is looked whether somebody watches.
-const WATCH_INTERVAL: Duration = Duration::from_millis(200);
-/// How long the first watcher may take.
-const SETTLE: Duration = Duration::from_secs(2);
 /// How much waits for an append that is under way; upstream is not read meanwhile.
 const GROUP_EVENTS_MAX: usize = 1024;
 const GROUP_BYTES_MAX: usize = 1 << 20;
 /// For how long, in all, a full disk is waited for.
 const FULL_TRIES_MAX: u32 = 60;
 const FULL_WAIT: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stream_is_given_up_when_nobody_has_watched_it_for_long_enough() {
-        let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        let mut cancel = Watch::new(Disconnect::Cancel);
-        assert!(!cancel.gives_up(0, at(0)));
-        assert!(!cancel.gives_up(1, at(100)));
-        assert!(cancel.gives_up(0, at(200)));
-
-        let mut never_watched = Watch::new(Disconnect::Cancel);
-        assert!(!never_watched.gives_up(0, at(0)));
-        assert!(!never_watched.gives_up(0, at(1900)));
-        assert!(never_watched.gives_up(0, at(2000)));
-
-        let mut grace = Watch::new(Disconnect::Grace { ms: 5000 });
-        assert!(!grace.gives_up(1, at(0)));
-        assert!(!grace.gives_up(0, at(100)));
-        assert!(!grace.gives_up(0, at(5000)));
-        assert!(!grace.gives_up(1, at(5050)));
-        assert!(!grace.gives_up(0, at(9000)));
-        assert!(grace.gives_up(0, at(14_000)));
-        assert!(!Watch::new(Disconnect::Continue).is_needed());
-    }
-}

@@ -140,3 +140,33 @@ async fn a_generation_that_nobody_waits_for_is_not_asked_for_any_longer() {
     waiting.abort();
     asked.hung_up().await;
 }
+
+#[tokio::test]
+async fn a_stream_that_says_nothing_is_not_waited_for_when_its_client_is_gone() {
+    let station = Station::start().await;
+    for (number, policy) in ["cancel", "grace=1ms"].into_iter().enumerate() {
+        station.upstream.script(Script::sse().hang());
+        let request = station.chat().header("longwave-disconnect", policy);
+        let waiting = tokio::spawn(request.send());
+        let asked = station.upstream.asked(number).await;
+        waiting.abort();
+        asked.hung_up().await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_cancelled_before_its_first_event_leaves_its_key_free() {
+    let station = Station::start().await;
+    let keyed = || station.chat().header("idempotency-key", "k");
+    station.upstream.script(Script::sse().send(": thinking\n\n").hang());
+    let waiting = tokio::spawn(Answer::of(keyed()));
+    station.upstream.asked(0).await;
+    let path = format!("/streams/{}", station.first_id().await);
+    // Nothing is there by then that could be told of.
+    let cancelled = Answer::of(station.request(Method::DELETE, &path)).await;
+    cancelled.problem(404, "stream-not-found");
+    station.upstream.asked(0).await.hung_up().await;
+    waiting.await.unwrap().problem(409, "stream-cancelled");
+    station.upstream.script(Script::sse().send(word("a")).send(DONE).end());
+    assert!(Viewer::of(keyed()).await.whole().await.contains("[DONE]"));
+}

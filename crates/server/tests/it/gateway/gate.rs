@@ -1,5 +1,7 @@
 //! What is told of an answer before its first content: an error as a status, and a stream no later than it must.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::ends::spoken;
@@ -141,4 +143,19 @@ async fn thousands_of_events_in_one_piece_are_that_many_events() {
         assert_eq!(ids.len(), count);
         assert_eq!(station.info(&path).await["events"], count);
     }
+}
+
+#[tokio::test]
+async fn an_upstream_that_sends_comments_is_not_silent() {
+    let station = Station::with(|_, route| route.first_byte_timeout_ms = 2_000).await;
+    let script = Script::sse().send(": thinking\n\n").wait("go").send(word("a")).send(DONE).end();
+    station.upstream.script(script);
+    let waiting = tokio::spawn(Viewer::of(station.chat()));
+    station.upstream.asked(0).await;
+    // Beyond the time in which upstream must have said something.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    station.upstream.say("go");
+    let viewer = waiting.await.unwrap();
+    assert_eq!(viewer.status(), 200);
+    assert!(viewer.whole().await.contains("[DONE]"));
 }

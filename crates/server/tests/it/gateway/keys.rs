@@ -272,3 +272,63 @@ async fn a_client_that_is_gone_at_any_moment_leaves_no_claim_behind() {
     }
     assert!(!station.has_running().await);
 }
+
+#[tokio::test]
+async fn a_generation_goes_on_for_as_long_as_anybody_waits_for_it() {
+    let station = Station::start().await;
+    let script = Script::new().wait("head").head(200, &[("content-type", "text/event-stream")]);
+    station.upstream.script(script.send(word("a")).send(DONE).end());
+    let request = || station.keyed("k").header("longwave-disconnect", "grace=1ms");
+    let first = tokio::spawn(request().send());
+    station.upstream.asked(0).await;
+    let second = tokio::spawn(Viewer::of(request()));
+    let path = format!("/streams/{}", station.first_id().await);
+    station.has_viewers(&path, 1).await;
+    first.abort();
+    // Long enough for it to be given up by mistake.
+    for _ in 0..100 {
+        assert_eq!(station.info(&path).await["state"], "running");
+    }
+    station.upstream.say("head");
+    assert!(second.await.unwrap().whole().await.contains("[DONE]"));
+    assert_eq!(station.upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn a_finished_stream_is_read_whole_while_others_repeat_its_request() {
+    let station = Station::start().await;
+    let sent = [word("a").repeat(500), DONE.to_owned()].concat();
+    station.upstream.script(Script::sse().send(sent).end());
+    let first = Viewer::of(station.keyed("k")).await;
+    let path = first.path();
+    let body = first.whole().await;
+    for _ in 0..20 {
+        let readers = (0..10).flat_map(|_| [station.keyed("k"), station.get(&path)]);
+        let read = readers.map(async |request| Viewer::of(request).await.rest().await);
+        for (read, ending) in join_all(read).await {
+            assert_eq!((read.len(), ending), (body.len(), Ending::InOrder));
+        }
+    }
+    assert_eq!(station.upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn twenty_requests_get_the_first_generation_that_comes_to_something() {
+    let station = Station::start().await;
+    for status in [500, 429, 503] {
+        station.upstream.script(Script::whole(status, "application/json", "{}"));
+    }
+    let script = Script::sse().send(word("a")).wait("more").send(DONE).end();
+    station.upstream.script(script);
+    let requests = join_all((0..20).map(|_| Viewer::of(station.keyed("k")))).await;
+    let (failed, served): (Vec<_>, Vec<_>) =
+        requests.into_iter().partition(|viewer| viewer.status() != 200);
+    assert_eq!((failed.len(), served.len()), (3, 17));
+    station.upstream.say("more");
+    let path = served[0].path();
+    for viewer in served {
+        assert_eq!(viewer.path(), path);
+        assert!(viewer.whole().await.contains("[DONE]"));
+    }
+    assert_eq!(station.upstream.count(), 4);
+}
