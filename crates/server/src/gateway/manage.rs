@@ -11,11 +11,11 @@ use utoipa::ToSchema;
 
 use super::access::{TOKEN_PARAMETER, Visitor};
 use super::dialect::Transcript;
-use super::replay;
 use super::running::Stop;
 use super::stream::{Heads, StreamId};
 use super::token::Right;
 use super::view::{Position, relay, relay_snapshot};
+use super::{recover, replay};
 use crate::http::{App, Code, Problem, Query, read_problem, rfc3339};
 
 /// A stream as it is now.
@@ -225,15 +225,21 @@ pub(super) async fn stop(app: &App, id: &StreamId) -> Result<(), Problem> {
     if let Some(running) = app.gateway().running(id) {
         running.stop(Stop::Cancelled);
         running.over().await;
+    }
+    if topic_info(app, id).await?.end.is_some() {
         return Ok(());
     }
-    let info = topic_info(app, id).await?;
-    if info.end.is_some() {
-        return Ok(());
-    }
+    // Nobody runs it any more, or who did could not record its end.
     let detail = Stop::Cancelled.detail();
-    let ended = super::recover::end(app, id, EndReason::Cancelled, detail).await;
-    ended.map_err(|error| super::recover::problem(app, &error))
+    let ended = recover::end(app, id, EndReason::Cancelled, detail).await;
+    ended.map_err(|error| recover::problem(app, &error))?;
+    match topic_info(app, id).await?.end {
+        Some(_) => Ok(()),
+        None => Err(Problem::new(
+            Code::LogFailed,
+            "the stream was stopped, and its end could not be recorded; cancel it again",
+        )),
+    }
 }
 
 /// The same, for clients that can send no `DELETE`.

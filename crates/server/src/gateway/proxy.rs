@@ -70,8 +70,11 @@ async fn proxy(app: &App, route: Arc<Route>, request: Request) -> Result<Respons
         }
         (_, body) => {
             let id = StreamId::random().map_err(|error| Problem::new(Code::Internal, error))?;
-            let answered = call.ask(&id, body.into_upstream()).await?;
-            answered.ok_or_else(|| Problem::new(Code::Internal, "two streams got the same name"))
+            match call.ask(&id, body.into_upstream()).await? {
+                Asked::Answered(response) => Ok(response),
+                Asked::Full => Err(call.full()),
+                Asked::Seen => Err(Problem::new(Code::Internal, "two streams got the same name")),
+            }
         }
     }
 }
@@ -167,6 +170,15 @@ async fn read_body(app: &App, parts: &Parts, body: Body) -> Result<RequestBody, 
     Ok(RequestBody::Whole(whole.into_bytes()))
 }
 
+/// What came of asking upstream.
+enum Asked {
+    Answered(Response),
+    /// The stream was begun by another request.
+    Seen,
+    /// As many requests are being proxied as may be.
+    Full,
+}
+
 /// A request on its way, with what it says of itself.
 struct Call {
     app: App,
@@ -259,7 +271,8 @@ impl Call {
         let id =
             gateway.secret().stream_of(&self.route.options.prefix, &self.principal, key.as_str());
         for _ in 0..CLAIMS_MAX {
-            if let Some(response) = self.ask(&id, body.clone().into()).await? {
+            let asked = self.ask(&id, body.clone().into()).await?;
+            if let Asked::Answered(response) = asked {
                 return Ok(response);
             }
             let running = gateway.running(&id);
@@ -268,6 +281,9 @@ impl Call {
             }
             if let Some(response) = self.join(&id, client).await? {
                 return Ok(response);
+            }
+            if matches!(asked, Asked::Full) {
+                return Err(self.full());
             }
             // It came to nothing, and is gone from the log before it is over here.
             if let Some(running) = running {
@@ -293,18 +309,10 @@ impl Call {
         }
         self.visitor.check_known(&self.app, id, &heads.request, Right::Read)?;
         let answer = match heads.answer {
-            Some((_, answer)) => answer,
-            // Nobody asks upstream for it any more, though the log has it that somebody does.
-            None if self.app.gateway().running(id).is_none() => {
-                let ended = recover::end_unfinished(&self.app, id).await;
-                ended.map_err(|error| recover::problem(&self.app, &error))?;
-                return Ok(None);
-            }
-            None => match answer_to_come(&self.app, id).await? {
-                Some(answer) => answer,
-                None => return Ok(None),
-            },
+            Some((_, answer)) => Some(answer),
+            None => self.answer_to_come(id).await?,
         };
+        let Some(answer) = answer else { return Ok(None) };
         let position = Position::of(&self.app, id, client, &Query::default())?;
         let mut response = self.told(id, &answer, position).await?;
         self.app.metrics().gateway().joined();
@@ -312,17 +320,29 @@ impl Call {
         Ok(Some(response))
     }
 
-    /// Asks upstream, and gives its answer; `None` where the stream was begun by another request.
-    async fn ask(&self, id: &StreamId, body: reqwest::Body) -> Result<Option<Response>, Problem> {
-        let gateway = self.app.gateway();
-        let requests_max = self.app.options().gateway.requests_max;
-        if gateway.streams.count() >= requests_max {
-            let detail =
-                format_args!("{requests_max} requests are being proxied, which is the most");
-            return Err(Problem::new(Code::Overloaded, detail)
-                .with_header(RETRY_AFTER, HeaderValue::from_static("5")));
+    /// Waits for the answer to a request that another client made; `None` where it came to nothing.
+    async fn answer_to_come(&self, id: &StreamId) -> Result<Option<AnswerHead>, Problem> {
+        let Some(running) = self.app.gateway().running(id) else {
+            // Nobody asks upstream for it any more, though the log has it that somebody does.
+            let ended = recover::end_unfinished(&self.app, id).await;
+            ended.map_err(|error| recover::problem(&self.app, &error))?;
+            return Ok(None);
+        };
+        tokio::select! {
+            biased;
+            answer = recorded_answer(&self.app, id) => answer,
+            // The log is told of that, but it may not have taken it.
+            () = running.over() => Ok(None),
         }
-        let Some(entered) = gateway.enter(id) else { return Ok(None) };
+    }
+
+    /// Asks upstream, and gives its answer.
+    async fn ask(&self, id: &StreamId, body: reqwest::Body) -> Result<Asked, Problem> {
+        let gateway = self.app.gateway();
+        if gateway.streams.count() >= self.app.options().gateway.requests_max {
+            return Ok(Asked::Full);
+        }
+        let Some(entered) = gateway.enter(id) else { return Ok(Asked::Seen) };
         let owner = gateway.secret().owner_of(id, &self.principal);
         let ask = Ask {
             method: self.method.clone(),
@@ -351,14 +371,22 @@ impl Call {
         // Of its own, so that nothing is left half-done where the client goes.
         tokio::spawn(supervise(self.app.clone(), entered, exchange.run(ask, tally, reply)));
         match answered.await {
-            Ok(Ok(Answered::Untouched(response))) => Ok(Some(response)),
+            Ok(Ok(Answered::Untouched(response))) => Ok(Asked::Answered(response)),
             Ok(Ok(Answered::Recorded(answer))) => {
-                self.told(id, &answer, Position::First).await.map(Some)
+                self.told(id, &answer, Position::First).await.map(Asked::Answered)
             }
-            Ok(Ok(Answered::Seen)) => Ok(None),
+            Ok(Ok(Answered::Seen)) => Ok(Asked::Seen),
             Ok(Err(problem)) => Err(problem),
             Err(_) => Err(Problem::new(Code::Internal, "the gateway failed at this request")),
         }
+    }
+
+    /// The refusal of a request for which there is no room.
+    fn full(&self) -> Problem {
+        let requests_max = self.app.options().gateway.requests_max;
+        let detail = format_args!("{requests_max} requests are being proxied, which is the most");
+        Problem::new(Code::Overloaded, detail)
+            .with_header(RETRY_AFTER, HeaderValue::from_static("5"))
     }
 
     /// What this request's client gets of a stream that is recorded.
@@ -403,8 +431,8 @@ async fn supervise(app: App, entered: Entered, run: impl Future<Output = ()> + S
     }
 }
 
-/// Waits for the answer to a request that another client made; `None` where it came to nothing.
-async fn answer_to_come(app: &App, id: &StreamId) -> Result<Option<AnswerHead>, Problem> {
+/// Waits until the log has how upstream answered; `None` where the stream goes without an answer.
+async fn recorded_answer(app: &App, id: &StreamId) -> Result<Option<AnswerHead>, Problem> {
     let subscribe = Subscribe {
         selectors: id.selectors(),
         types: TypeFilter::all(),

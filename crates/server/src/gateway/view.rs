@@ -175,7 +175,8 @@ async fn view(
     let on_broken_end =
         if dialect.tells_errors() { OnBrokenEnd::Finish } else { OnBrokenEnd::Abort };
     let body = native_body(app, subscription, NativeFraming { kind }, on_broken_end);
-    let body = match running {
+    // Of a stream that is whole in the log, nothing can be lost by who runs under its id now.
+    let body = match running.filter(|_| end.is_none()) {
         Some(running) => until_lost(body, running),
         None => body,
     };

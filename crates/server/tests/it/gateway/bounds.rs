@@ -37,3 +37,25 @@ async fn no_more_requests_are_proxied_at_one_time_than_allowed() {
     station.upstream.script(Script::sse().send(word("b")).send(DONE).end());
     crate::support::eventually(|| async { Viewer::of(station.chat()).await.status() == 200 }).await;
 }
+
+#[tokio::test]
+async fn what_was_begun_is_joined_however_many_requests_are_proxied() {
+    let station = Station::with(|http, _| http.gateway.requests_max = 1).await;
+    let keyed = |key| station.chat().header("idempotency-key", key);
+    station.upstream.script(Script::sse().send(word("a")).send(DONE).end());
+    let over = Viewer::of(keyed("over")).await;
+    let path = over.path();
+    over.whole().await;
+    station.has_state(&path, "done").await;
+    let script = Script::sse().send(word("b")).wait("go").send(DONE).end();
+    station.upstream.script(script);
+    crate::support::eventually(|| async { Viewer::of(keyed("running")).await.status() == 200 })
+        .await;
+    for key in ["over", "running"] {
+        let viewer = Viewer::of(keyed(key)).await;
+        assert_eq!(viewer.header("longwave-duplicate"), Some("true"), "{key}");
+        station.upstream.say("go");
+        assert!(viewer.whole().await.contains("[DONE]"));
+    }
+    assert_eq!(station.upstream.count(), 2);
+}

@@ -242,3 +242,55 @@ async fn a_stream_that_ends_while_the_server_goes_down_is_whole_in_the_log() {
     assert_eq!(json!(info.end.unwrap().reason.as_str()), "done");
     assert_eq!(info.events, 6);
 }
+
+#[tokio::test]
+async fn upstream_is_stopped_at_once_though_the_end_waits_for_a_full_disk() {
+    let (station, log) = Station::faulty().await;
+    let script = Script::sse().send(word("a")).wait("more").send(word("b")).hang();
+    let mut viewer = station.stream(script).await;
+    viewer.until("\n\n").await;
+    let before = log.appends();
+    log.fail(Some(AppendError::Full));
+    station.upstream.say("more");
+    crate::support::eventually(async || log.appends() > before).await;
+    let path = viewer.path();
+    let cancelled = tokio::spawn(Answer::of(station.request(Method::DELETE, &path)));
+    station.upstream.asked(0).await.hung_up().await;
+    log.fail(None);
+    assert_eq!(cancelled.await.unwrap().ok(200)["state"], "cancelled");
+}
+
+#[tokio::test]
+async fn a_cancel_that_could_not_be_recorded_is_no_success() {
+    let (station, log) = Station::faulty().await;
+    let mut viewer = station.stream(Script::sse().send(word("a")).hang()).await;
+    viewer.until("\n\n").await;
+    let path = viewer.path();
+    log.fail(Some(AppendError::Failed));
+    let cancel = || Answer::of(station.request(Method::DELETE, &path));
+    let answer = cancel().await;
+    assert!(answer.status >= 500, "{answer:?}");
+    station.upstream.asked(0).await.hung_up().await;
+    log.fail(None);
+    assert_eq!(cancel().await.ok(200)["state"], "cancelled");
+}
+
+#[tokio::test]
+async fn who_waits_under_a_key_hears_of_it_where_the_key_could_not_be_given_back() {
+    let (station, log) = Station::faulty().await;
+    let keyed = || station.chat().header("idempotency-key", "k");
+    let script = Script::new().wait("fail").head(429, &[("content-length", "0")]).end();
+    station.upstream.script(script);
+    let first = tokio::spawn(Answer::of(keyed()));
+    station.upstream.asked(0).await;
+    let second = tokio::spawn(Answer::of(keyed()));
+    let path = format!("/streams/{}", station.first_id().await);
+    station.has_viewers(&path, 1).await;
+    log.fail(Some(AppendError::Failed));
+    station.upstream.say("fail");
+    assert_eq!(within(first).await.unwrap().status, 429);
+    assert!(within(second).await.unwrap().status >= 500);
+    log.fail(None);
+    station.upstream.script(Script::sse().send(word("a")).send(DONE).end());
+    assert!(Viewer::of(keyed()).await.whole().await.contains("[DONE]"));
+}

@@ -1,6 +1,7 @@
 //! Going on with a stream: anywhere in it, while it runs and after, by every kind of cursor and reader.
 
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use longwave_core::Config;
 use longwave_store::Log as _;
 use reqwest::RequestBuilder;
@@ -242,4 +243,40 @@ async fn the_same_record_is_a_topic_for_every_transport() {
     }
     let data: Vec<&Value> = told.iter().filter_map(|event| event.get("data")).collect();
     assert!(data.contains(&&json!(1)) && data.contains(&&json!("two")), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_stream_is_whole_for_who_comes_in_the_very_moment_it_ends() {
+    let station = Station::start().await;
+    for end in ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"] {
+        let script = Script::sse().send(word("a")).wait(end).send(DONE).end();
+        station.upstream.script(script);
+        let viewer = Viewer::of(station.chat()).await;
+        let (id, path) = (viewer.id(), viewer.path());
+        let queries = ["", "?snapshot"].repeat(15);
+        let late = queries.iter().enumerate().map(async |(turn, query)| {
+            for _ in 0..turn * 4 {
+                tokio::task::yield_now().await;
+            }
+            Viewer::of(station.get(&format!("{path}{query}"))).await.whole().await
+        });
+        let say = async { station.upstream.say(end) };
+        let (late, (), own) = tokio::join!(join_all(late), say, viewer.whole());
+        for body in late.iter().chain([&own]) {
+            assert_eq!(without_ids(&id, body).0, [&word("a"), DONE].concat());
+        }
+    }
+}
+
+#[tokio::test]
+async fn spaces_around_a_cursor_are_no_part_of_it_and_within_it_none_is_read() {
+    let station = Station::start().await;
+    let viewer = station.stream(Script::sse().send(word("a")).send(DONE).end()).await;
+    let path = viewer.path();
+    let ids = without_ids(&viewer.id(), &viewer.whole().await).1;
+    let behind = |cursor: String| station.get(&path).header("last-event-id", cursor);
+    let rest = Viewer::of(behind(format!("  {}\t", ids[0]))).await.whole().await;
+    assert!(rest.starts_with("data: [DONE]\n"), "{rest}");
+    let apart = ids[0].replace(':', " : ");
+    Answer::of(behind(apart)).await.problem(400, "id-invalid");
 }
