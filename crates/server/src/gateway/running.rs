@@ -3,7 +3,8 @@
 //! What matters of a stream is in the log. Here is only how to stop it, and how far it is.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longwave_core::EndReason;
 use tokio::sync::watch;
@@ -142,17 +143,16 @@ impl Streams {
             stop: watch::Sender::new(None),
             life: watch::Sender::new(Life::Claiming),
         });
-        let mut all = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.contains_key(id) {
-            return None;
+        match self.lock().entry(id.clone()) {
+            Entry::Occupied(_) => return None,
+            Entry::Vacant(vacant) => drop(vacant.insert(Arc::clone(&running))),
         }
-        all.insert(id.clone(), Arc::clone(&running));
-        self.count.send_replace(all.len());
+        self.count.send_modify(|count| *count += 1);
         Some(Entered { streams: Arc::clone(self), running })
     }
 
     pub(super) fn get(&self, id: &StreamId) -> Option<Arc<Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.lock().get(id).cloned()
     }
 
     /// How many run.
@@ -168,8 +168,13 @@ impl Streams {
 
     /// Asks all to stop.
     pub(super) fn stop_all(&self, stop: Stop) {
-        let all = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        all.values().for_each(|running| running.stop(stop));
+        let all: Vec<_> = self.lock().values().cloned().collect();
+        all.iter().for_each(|running| running.stop(stop));
+    }
+
+    /// Whoever is woken by a change is so after the lock is released.
+    fn lock(&self) -> MutexGuard<'_, HashMap<StreamId, Arc<Running>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,9 +187,8 @@ pub(super) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let mut all = self.streams.running.lock().unwrap_or_else(PoisonError::into_inner);
-        all.remove(&self.running.id);
-        self.streams.count.send_replace(all.len());
+        self.streams.lock().remove(&self.running.id);
+        self.streams.count.send_modify(|count| *count = count.saturating_sub(1));
         // Whoever waits for it must not wait for what never comes.
         self.running.life.send_if_modified(|life| {
             let was_running = !life.is_over();
