@@ -14,6 +14,7 @@ mod json;
 mod ollama;
 mod openai_chat;
 mod openai_responses;
+mod shapes;
 mod sse;
 #[cfg(test)]
 mod tests;

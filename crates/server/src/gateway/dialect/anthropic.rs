@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::compact::Delta;
 use super::failure::message_of;
 use super::json::{Object, Text, part_of, text_of};
+use super::shapes::TokenCounts;
 use super::transcript::{Known, Notice};
 use super::{Closing, Failure, Meaning, Piece, Rules};
 
@@ -82,7 +83,7 @@ impl Rules for Anthropic {
 }
 
 fn take_usage(known: &mut Known, usage: Option<&RawValue>) {
-    if let Some(Usage { input_tokens, output_tokens }) = part_of(usage) {
+    if let Some(TokenCounts { input_tokens, output_tokens }) = part_of(usage) {
         known.set_usage(input_tokens, output_tokens);
     }
 }
@@ -126,14 +127,6 @@ struct Message<'a> {
 struct Block<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Usage<'a> {
-    #[serde(borrow)]
-    input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_tokens: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::compact::Delta;
 use super::failure::{message_of, openai_error};
 use super::json::{Object, Text, part_of, text_of};
+use super::shapes::{TextDelta, TokenCounts};
 use super::transcript::{Known, Notice};
 use super::{Closing, Failure, Meaning, Piece, Rules};
 
@@ -81,7 +82,7 @@ impl Rules for OpenaiResponses {
     }
 
     fn push_text(&self, piece: Piece<'_>, text: &mut String) {
-        if let Ok(Said { kind: Text(kind), delta: Text(delta) }) =
+        if let Ok(TextDelta { kind: Text(kind), delta: Text(delta) }) =
             serde_json::from_slice(piece.data)
             && kind == "response.output_text.delta"
         {
@@ -100,7 +101,7 @@ fn take_response<'a>(known: &mut Known, response: &'a RawValue) -> Option<Respon
     let said: Response<'a> = serde_json::from_str(response.get()).ok()?;
     known.set_response_id(said.id);
     known.set_model(said.model);
-    if let Some(Usage { input_tokens, output_tokens }) = part_of(said.usage) {
+    if let Some(TokenCounts { input_tokens, output_tokens }) = part_of(said.usage) {
         known.set_usage(input_tokens, output_tokens);
     }
     known.response = Some(response.to_owned());
@@ -195,22 +196,6 @@ struct Response<'a> {
     error: Option<&'a RawValue>,
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Usage<'a> {
-    #[serde(borrow)]
-    input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_tokens: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Said<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Text<'a>,
-    #[serde(borrow)]
-    delta: Text<'a>,
 }
 
 /// Events around content, besides those whose type ends with `.done`: they say again what deltas said.

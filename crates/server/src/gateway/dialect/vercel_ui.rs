@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::compact::Delta;
 use super::failure::message_of;
 use super::json::{Object, Text, part_of};
+use super::shapes::{TextDelta, TokenCounts};
 use super::transcript::{Known, Notice};
 use super::{Closing, Failure, Meaning, Piece, Rules};
 
@@ -24,7 +25,7 @@ impl Rules for VercelUi {
         };
         if let Some(metadata) = part_of::<Metadata<'_>>(part.message_metadata) {
             known.set_model(metadata.model);
-            if let Some(Usage { input_tokens, output_tokens }) = part_of(metadata.usage) {
+            if let Some(TokenCounts { input_tokens, output_tokens }) = part_of(metadata.usage) {
                 known.set_usage(input_tokens, output_tokens);
             }
         }
@@ -62,7 +63,7 @@ impl Rules for VercelUi {
     }
 
     fn push_text(&self, piece: Piece<'_>, text: &mut String) {
-        if let Ok(Said { kind: Text(kind), delta: Text(delta) }) =
+        if let Ok(TextDelta { kind: Text(kind), delta: Text(delta) }) =
             serde_json::from_slice(piece.data)
             && kind == "text-delta"
         {
@@ -95,23 +96,6 @@ struct Metadata<'a> {
     model: Option<&'a RawValue>,
     #[serde(borrow, alias = "totalUsage")]
     usage: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Usage<'a> {
-    #[serde(borrow)]
-    input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_tokens: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Said<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Text<'a>,
-    #[serde(borrow)]
-    delta: Text<'a>,
 }
 
 const PRELUDE: [&str; 8] = [
