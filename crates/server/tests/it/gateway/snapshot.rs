@@ -66,3 +66,19 @@ async fn lines_of_json_are_merged_into_lines_of_json() {
     assert_eq!(body, [&line("cd"), end].concat());
     assert!(body.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
 }
+
+#[tokio::test]
+async fn the_text_so_far_is_given_by_itself() {
+    let station = Station::start().await;
+    let script = Script::sse().send([word("Hel"), word("lo")].concat()).wait("go on");
+    let viewer = station.stream(script.send([&word("!"), DONE].concat()).end()).await;
+    let path = viewer.path();
+    station.has_own_events(&path, 2).await;
+    let text = async || Viewer::of(station.get(&format!("{path}?text"))).await;
+    let so_far = text().await;
+    assert_eq!(so_far.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(so_far.whole().await, "Hello");
+    station.upstream.say("go on");
+    viewer.whole().await;
+    assert_eq!(text().await.whole().await, "Hello!");
+}
