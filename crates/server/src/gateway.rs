@@ -1,8 +1,17 @@
 //! The gateway: put before an endpoint that streams, it makes each answer a recorded, resumable, shareable stream.
 //!
-//! Which requests it answers, and how, is said by [`RouteOptions`]; what an upstream's events mean, by [`Dialect`]. A
-//! request goes through `proxy.rs` and `exchange.rs` to upstream; its answer through `cut.rs` and `recorder.rs` into the
-//! log, as the topic `streams/<id>`; and from there, through `view.rs`, to whoever reads it.
+//! Which requests it answers, and how, is said by [`RouteOptions`]; what an upstream's events mean, by [`Dialect`]. Where
+//! to look:
+//!
+//! | for | in |
+//! |---|---|
+//! | a request's way to upstream | `proxy.rs`, `request.rs`, `exchange.rs`, `upstream.rs`, `untouched.rs`, `background.rs` |
+//! | upstream's answer into the log, as the topic `streams/<id>` | `recorder.rs`, `cut.rs`, `comeback.rs`, `watch.rs`, `recover.rs` |
+//! | what a stream is: its id and heads, its other names, the task that runs it | `stream.rs`, `alias.rs`, `running.rs` |
+//! | reading it from the log | `view.rs`, `snapshot.rs`, `replay.rs` |
+//! | calls about it: `/streams`, and those of other interfaces | `manage.rs`, `list.rs`, `responses.rs`, `chat.rs` |
+//! | who may | `access.rs`, `token.rs`, `mint.rs`, `key.rs` |
+//! | what is counted | `tally.rs` |
 
 mod access;
 mod alias;
@@ -20,6 +29,7 @@ mod proxy;
 mod recorder;
 mod recover;
 mod replay;
+mod request;
 mod responses;
 mod route;
 mod running;
@@ -27,6 +37,7 @@ mod snapshot;
 mod stream;
 mod tally;
 mod token;
+mod untouched;
 mod upstream;
 mod view;
 mod watch;

@@ -6,12 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
-use futures_util::stream::{self, BoxStream, StreamExt as _};
+use futures_util::StreamExt as _;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use longwave_core::{Append, DataFormat, EndReason, Expected, Message, NewMessage, Seq};
 use longwave_store::AppendError;
 use tokio::sync::oneshot;
@@ -20,14 +18,15 @@ use tokio::time::Instant;
 use super::alias::{Alias, Naming, Noted};
 use super::comeback::Comeback;
 use super::cut::Cutter;
-use super::dialect::{Failure, Piece};
+use super::dialect::Piece;
 use super::recorder::{Gate, Recorder, Recording};
 use super::running::{Life, Running, Stop};
-use super::stream::{AnswerHead, RequestHead, StreamId, is_of_one_exchange};
+use super::stream::{AnswerHead, RequestHead, StreamId};
 use super::tally::Tally;
+use super::untouched::Read;
 use super::upstream::{Ask, Pieces, Wants, pieces};
 use super::watch::Watch;
-use super::{Dialect, Disconnect, Route, set_retention};
+use super::{Dialect, Disconnect, Route, set_retention, untouched};
 use crate::http::{App, Code, Problem, append_problem};
 
 /// A request that upstream is asked, and what is to be known to record its answer.
@@ -137,7 +136,7 @@ impl Exchange {
                 }
                 None => {
                     tally.answered(response.status());
-                    tell(reply, Ok(Answered::Untouched(untouched(response))))
+                    tell(reply, Ok(Answered::Untouched(untouched::answer(response))))
                 }
             },
         }
@@ -177,7 +176,7 @@ impl Exchange {
             Gate::Open => {}
             Gate::Failed(failure) => {
                 recorder.tally().answered_in_stream(failure.status);
-                return tell(reply, Ok(Answered::Untouched(failed(&headers, failure))));
+                return tell(reply, Ok(Answered::Untouched(untouched::failed(&headers, failure))));
             }
             Gate::Broken(problem) => return tell(reply, Err(recorder.tally().failure(problem))),
             Gate::Stopped(stop) => return tell(reply, Err(stopped(stop, recorder.tally()))),
@@ -264,7 +263,7 @@ impl Exchange {
         let idle = Duration::from_millis(self.route.options.idle_timeout_ms);
         let mut rest = response.bytes_stream().boxed();
         let read = tokio::select! {
-            read = read_up_to(&mut rest, bytes_max, idle) => read,
+            read = untouched::read_up_to(&mut rest, bytes_max, idle) => read,
             stop = self.running.stopped() => return tell(reply, Err(stopped(stop, tally))),
             () = self.abandoned(reply, self.wants) => return false,
         };
@@ -273,8 +272,7 @@ impl Exchange {
             Ok(Read::Begun(begun)) => {
                 tally.answered(status);
                 // Too large to be kept: it goes to this client alone.
-                let body = Body::from_stream(stream::iter([Ok(begun)]).chain(rest));
-                let response = with_head(status, &headers, body, Keep::Encoding);
+                let response = untouched::begun(status, &headers, begun, rest);
                 return tell(reply, Ok(Answered::Untouched(response)));
             }
             Err(problem) => return tell(reply, Err(tally.failure(problem))),
@@ -292,37 +290,6 @@ impl Exchange {
         self.running.set_life(Life::Over);
         tell(reply, Ok(Answered::Recorded(answer)));
         true
-    }
-}
-
-/// What was read of a body.
-enum Read {
-    Whole(Bytes),
-    /// There is more than may be kept.
-    Begun(Bytes),
-}
-
-async fn read_up_to(
-    body: &mut BoxStream<'static, reqwest::Result<Bytes>>,
-    bytes_max: usize,
-    idle: Duration,
-) -> Result<Read, Problem> {
-    let mut read = BytesMut::new();
-    loop {
-        match tokio::time::timeout(idle, body.next()).await {
-            Ok(Some(Ok(piece))) => read.extend_from_slice(&piece),
-            Ok(None) => return Ok(Read::Whole(read.freeze())),
-            Ok(Some(Err(_))) => {
-                return Err(Problem::new(Code::UpstreamBroken, "upstream broke off in its answer"));
-            }
-            Err(_) => {
-                let detail = format_args!("upstream sent nothing for {idle:?}");
-                return Err(Problem::new(Code::UpstreamTimeout, detail));
-            }
-        }
-        if read.len() > bytes_max {
-            return Ok(Read::Begun(read.freeze()));
-        }
     }
 }
 
@@ -364,40 +331,6 @@ fn stream_kind(method: &Method, status: StatusCode, headers: &HeaderMap) -> Opti
 /// Whether an answer is an event stream.
 pub(super) fn is_event_stream(status: StatusCode, headers: &HeaderMap) -> bool {
     stream_kind(&Method::GET, status, headers) == Some(Syntax::EventStream)
-}
-
-/// An answer as upstream gave it, byte by byte.
-fn untouched(response: reqwest::Response) -> Response {
-    let (status, headers) = (response.status(), response.headers().clone());
-    with_head(status, &headers, Body::from_stream(response.bytes_stream()), Keep::Encoding)
-}
-
-/// An error that upstream told within a stream, as an answer of its own.
-fn failed(headers: &HeaderMap, failure: Failure) -> Response {
-    let mut response = with_head(failure.status, headers, Body::from(failure.body), Keep::Nothing);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-/// Which of the headers that are about a body are true of the new one too.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Keep {
-    /// The bytes are the same.
-    Encoding,
-    Nothing,
-}
-
-fn with_head(status: StatusCode, headers: &HeaderMap, body: Body, keep: Keep) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    for (name, value) in headers {
-        let is_of_body =
-            ["content-encoding", "content-length", "set-cookie", "date"].contains(&name.as_str());
-        if !is_of_one_exchange(name) || (is_of_body && keep == Keep::Encoding) {
-            response.headers_mut().append(name, value.clone());
-        }
-    }
-    response
 }
 
 /// What the client of a request is told that was stopped before its answer began.

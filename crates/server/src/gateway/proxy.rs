@@ -3,15 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT, CONTENT_LENGTH, RETRY_AFTER};
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
-use http_body::Body as _;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use longwave_core::{IdempotencyKey, Seq, StartAt, TypeFilter};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -23,6 +20,7 @@ use super::comeback::Comeback;
 use super::dialect::asked;
 use super::exchange::{Answered, Exchange};
 use super::key::Principal;
+use super::request::{RequestBody, disconnect, idempotency_key, read_body, whole_path};
 use super::running::Entered;
 use super::stream::{AnswerHead, Heads, RequestHead, StreamCursor, StreamId, answer_of};
 use super::tally::Tally;
@@ -30,10 +28,7 @@ use super::token::Right;
 use super::upstream::{Ask, Wants, request_headers, url};
 use super::view::{Position, last_event_id, name_stream, relay};
 use super::{Dialect, Disconnect, Route, chat, manage, recover, responses};
-use crate::http::{
-    App, BodyLimit, Code, IDEMPOTENCY_KEY, LONGWAVE_DUPLICATE, Problem, Query, read_problem,
-    read_whole,
-};
+use crate::http::{App, Code, LONGWAVE_DUPLICATE, Problem, Query, read_problem};
 use crate::hub::{Delivery, Subscribe, SubscriberKind};
 use crate::transports::now;
 
@@ -120,54 +115,6 @@ async fn resumed(
             Err(Problem::new(Code::StreamGone, "the stream that was begun here is kept no more"))
         }
     }
-}
-
-/// A request's body.
-enum RequestBody {
-    /// Read to its end, because what it says matters here.
-    Whole(Bytes),
-    /// Passed on as it comes.
-    Passing(Body),
-}
-
-impl RequestBody {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            RequestBody::Whole(bytes) => bytes,
-            RequestBody::Passing(_) => &[],
-        }
-    }
-
-    /// How long it is, where it is passed on and that is known: not every upstream takes a body in chunks.
-    fn length(&self) -> Option<u64> {
-        match self {
-            RequestBody::Whole(_) => None,
-            RequestBody::Passing(body) => body.size_hint().exact().filter(|bytes| *bytes > 0),
-        }
-    }
-
-    fn into_upstream(self) -> reqwest::Body {
-        match self {
-            RequestBody::Whole(bytes) => bytes.into(),
-            RequestBody::Passing(body) if body.is_end_stream() => Bytes::new().into(),
-            RequestBody::Passing(body) => reqwest::Body::wrap_stream(body.into_data_stream()),
-        }
-    }
-}
-
-async fn read_body(app: &App, parts: &Parts, body: Body) -> Result<RequestBody, Problem> {
-    let is_json = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|text| text.contains("json"));
-    let is_keyed = parts.method == Method::POST && parts.headers.contains_key(IDEMPOTENCY_KEY);
-    if !is_json && !is_keyed {
-        return Ok(RequestBody::Passing(body));
-    }
-    let bytes_max = app.options().gateway.request_bytes_max;
-    let whole = read_whole(app, body, BodyLimit { bytes_max, code: Code::BodyTooLarge }).await?;
-    Ok(RequestBody::Whole(whole.into_bytes()))
 }
 
 /// What came of asking upstream.
@@ -453,39 +400,6 @@ async fn recorded_answer(app: &App, id: &StreamId) -> Result<Option<AnswerHead>,
                 return Err(Problem::new(Code::ShuttingDown, "the server is shutting down"));
             }
         }
-    }
-}
-
-fn whole_path(uri: &Uri) -> &str {
-    uri.path_and_query().map_or("/", PathAndQuery::as_str)
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
-    let invalid = |detail: &dyn std::fmt::Display| {
-        Problem::new(Code::KeyInvalid, format_args!("the idempotency key: {detail}"))
-    };
-    let text = value.to_str().map_err(|_| invalid(&"it must be plain ASCII"))?;
-    IdempotencyKey::new(text).map(Some).map_err(|error| invalid(&error))
-}
-
-/// What a request says of its own stream: `continue`, `cancel`, `grace=30s`.
-fn disconnect(headers: &HeaderMap) -> Result<Option<Disconnect>, Problem> {
-    let Some(value) = headers.get("longwave-disconnect") else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default();
-    let policy = match (text, text.strip_prefix("grace=")) {
-        ("continue", _) => Some(Disconnect::Continue),
-        ("cancel", _) => Some(Disconnect::Cancel),
-        (_, Some(time)) => crate::http::parse_duration_ms(time).map(|ms| Disconnect::Grace { ms }),
-        _ => None,
-    };
-    match policy {
-        Some(policy) => Ok(Some(policy)),
-        None => Err(Problem::new(
-            Code::HeaderInvalid,
-            "Longwave-Disconnect must be continue, cancel, or grace with a time, such as grace=30s",
-        )
-        .with("header", "Longwave-Disconnect")),
     }
 }
 
