@@ -1,7 +1,10 @@
 //! What the gateway keeps of a request, and how many it has at one time.
 
-use super::{DONE, Station, Viewer, word};
-use crate::support::{Answer, Script};
+use reqwest::RequestBuilder;
+
+use super::{DONE, Station, Viewer, client, word};
+use crate::support::process::ServeProcess;
+use crate::support::{Answer, Nowhere, Script, Upstream, eventually};
 
 #[tokio::test]
 async fn a_key_in_the_query_is_passed_on_and_kept_nowhere() {
@@ -35,7 +38,7 @@ async fn no_more_requests_are_proxied_at_one_time_than_allowed() {
     viewer.whole().await;
     station.has_state(&path, "done").await;
     station.upstream.script(Script::sse().send(word("b")).send(DONE).end());
-    crate::support::eventually(|| async { Viewer::of(station.chat()).await.status() == 200 }).await;
+    eventually(|| async { Viewer::of(station.chat()).await.status() == 200 }).await;
 }
 
 #[tokio::test]
@@ -49,8 +52,7 @@ async fn what_was_begun_is_joined_however_many_requests_are_proxied() {
     station.has_state(&path, "done").await;
     let script = Script::sse().send(word("b")).wait("go").send(DONE).end();
     station.upstream.script(script);
-    crate::support::eventually(|| async { Viewer::of(keyed("running")).await.status() == 200 })
-        .await;
+    eventually(|| async { Viewer::of(keyed("running")).await.status() == 200 }).await;
     for key in ["over", "running"] {
         let viewer = Viewer::of(keyed(key)).await;
         assert_eq!(viewer.header("longwave-duplicate"), Some("true"), "{key}");
@@ -58,4 +60,55 @@ async fn what_was_begun_is_joined_however_many_requests_are_proxied() {
         assert!(viewer.whole().await.contains("[DONE]"));
     }
     assert_eq!(station.upstream.count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_the_log_nor_the_disk_has_keys_tokens_or_prompts() {
+    let (upstream, nowhere) = (Upstream::start().await, Nowhere::new());
+    let routes = [("/v1", upstream.url("/v1")), ("/gone", nowhere.url("/v1"))];
+    let routes = routes.map(|(prefix, url)| format!("{prefix}={url}"));
+    let [route, gone] = routes.each_ref().map(String::as_str);
+    let mut server =
+        ServeProcess::start(&["--gateway", route, "--gateway", gone, "--log-level", "debug"]);
+    let client = client();
+    let base = format!("http://{}", server.addr);
+    let ask = |path: &str| {
+        let request = client.post(format!("{base}{path}?key=SECRET-query"));
+        let request = request.header("content-type", "application/json").bearer_auth("SECRET-key");
+        request.body(r#"{"stream":true,"messages":[{"content":"SECRET-prompt"}]}"#)
+    };
+    let keyed = |request: RequestBuilder| request.header("idempotency-key", "SECRET-name");
+    upstream.script(Script::sse().send(word("a")).cut());
+    let viewer = Viewer::of(keyed(ask("/v1/chat/completions"))).await;
+    let path = viewer.path();
+    viewer.whole().await;
+    upstream.script(Script::sse().cut());
+    assert_eq!(Answer::of(ask("/v1/chat/completions")).await.status, 502);
+    assert_eq!(Answer::of(ask("/gone/chat/completions")).await.status, 502);
+    let minted = Answer::of(client.post(format!("{base}{path}/tokens"))).await.ok(201);
+    let token = minted["token"].as_str().unwrap();
+    assert_eq!(Viewer::of(client.get(format!("{base}{path}?token={token}"))).await.status(), 200);
+    server.kill_and_restart();
+
+    let told = ["upstream broke off", "upstream failed"];
+    eventually(async || told.iter().all(|text| server.logged().contains(text))).await;
+    let mut kept = vec![("the log".to_owned(), server.logged().into_bytes())];
+    let mut folders = vec![server.dir().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.is_file() {
+                kept.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    let has = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|at| at == text.as_bytes());
+    assert!(kept.iter().any(|(_, bytes)| has(bytes, "longwave.stream")), "the stream is nowhere");
+    for (place, bytes) in &kept {
+        for secret in ["SECRET", token] {
+            assert!(!has(bytes, secret), "{secret} is in {place}");
+        }
+    }
 }

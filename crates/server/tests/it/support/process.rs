@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -18,6 +18,7 @@ pub(crate) struct ServeProcess {
     flags: Vec<String>,
     /// Everything up to the line that says where it listens.
     pub(crate) banner: String,
+    log: Arc<Mutex<String>>,
 }
 
 impl ServeProcess {
@@ -26,8 +27,9 @@ impl ServeProcess {
         let dir = tempfile::tempdir().unwrap();
         let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
         let port = port_outside_of_the_ephemeral_range();
-        let (child, addr, banner) = spawn(dir.path(), port, &flags);
-        ServeProcess { child, addr, dir, flags, banner }
+        let log = Arc::default();
+        let (child, addr, banner) = spawn(dir.path(), port, &flags, &log);
+        ServeProcess { child, addr, dir, flags, banner, log }
     }
 
     /// Kills it with SIGKILL, and starts another on the same port and data.
@@ -35,7 +37,12 @@ impl ServeProcess {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         (self.child, self.addr, self.banner) =
-            spawn(self.dir.path(), self.addr.port(), &self.flags);
+            spawn(self.dir.path(), self.addr.port(), &self.flags, &self.log);
+    }
+
+    /// What it has written to its standard error so far, in all its lives.
+    pub(crate) fn logged(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -209,7 +216,12 @@ pub(crate) fn run(mut command: Command, input: &[u8]) -> Done {
     }
 }
 
-fn spawn(dir: &Path, port: u16, flags: &[String]) -> (Child, SocketAddr, String) {
+fn spawn(
+    dir: &Path,
+    port: u16,
+    flags: &[String],
+    log: &Arc<Mutex<String>>,
+) -> (Child, SocketAddr, String) {
     let listen = format!("127.0.0.1:{port}");
     let mut command = longwave(&["serve", "--listen", &listen, "--data", "data"]);
     command.args(flags).current_dir(dir).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -230,8 +242,14 @@ fn spawn(dir: &Path, port: u16, flags: &[String]) -> (Child, SocketAddr, String)
     };
     // Read on, so that neither pipe ever fills up or breaks.
     std::thread::spawn(move || drop(std::io::copy(&mut stdout, &mut std::io::sink())));
-    let mut stderr = child.stderr.take().unwrap();
-    std::thread::spawn(move || drop(std::io::copy(&mut stderr, &mut std::io::sink())));
+    let (stderr, log) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(log));
+    std::thread::spawn(move || {
+        for line in stderr.lines().map_while(Result::ok) {
+            let mut log = log.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
     (child, addr, banner)
 }
 
