@@ -1,8 +1,10 @@
 //! What upstream sends, put into the log event by event: [`Recorder`].
 //!
 //! One append is under way at a time, which keeps the order; what comes meanwhile waits as a group, bounded, and is
-//! appended together next. Nobody is shown an event before the log has it. How a stream ends is in `recorder/ending.rs`.
+//! appended together next. Nobody is shown an event before the log has it. How a stream ends is in
+//! `recorder/ending.rs`, what upstream runs by itself in `recorder/background.rs`.
 
+mod background;
 mod ending;
 
 use std::pin::pin;
@@ -249,23 +251,6 @@ impl Recorder {
         tokio::join!(finish, cancel);
     }
 
-    /// Tells an upstream to stop that does not by losing the connection.
-    fn upstream_cancel(&mut self, over: &Over) -> impl Future<Output = ()> + use<> {
-        let is_cancelled = match over {
-            Over::Stopped(Stop::Cancelled | Stop::Unwatched) => true,
-            // By another server of the log.
-            Over::Log(AppendError::Ended { reason, .. }) => *reason == EndReason::Cancelled,
-            _ => false,
-        };
-        let comeback = self.comeback.take().filter(|_| is_cancelled);
-        let id = self.response_id().map(str::to_owned);
-        async {
-            if let (Some(comeback), Some(id)) = (comeback, id) {
-                comeback.cancel(id).await;
-            }
-        }
-    }
-
     async fn pump(&mut self, disconnect: Disconnect) -> Over {
         let options = &self.route.options;
         let idle = Duration::from_millis(options.idle_timeout_ms);
@@ -325,43 +310,6 @@ impl Recorder {
     /// Whether all that upstream's body gave is in the log, and there is no more.
     fn is_at_end(&self) -> bool {
         self.body_end.is_some() && self.in_flight.is_none() && self.coming_back.is_none()
-    }
-
-    /// Whether upstream goes on with what it did not finish, and can be asked for it.
-    fn can_come_back(&self) -> bool {
-        let is_open = self.transcript.as_ref().is_some_and(|transcript| !transcript.has_ended());
-        self.comeback.is_some() && is_open && self.response_id().is_some()
-    }
-
-    /// Sets out to upstream again; false where that is of no use.
-    fn come_back(&mut self) -> bool {
-        if !self.can_come_back() || matches!(self.body_end, Some(BodyEnd::TooLarge(_))) {
-            return false;
-        }
-        let (Some(transcript), Some(comeback)) = (&self.transcript, &mut self.comeback) else {
-            return false;
-        };
-        let id = transcript.response_id().unwrap_or_default();
-        self.coming_back = comeback.try_again(id, transcript.sequence_number());
-        self.coming_back.is_some()
-    }
-
-    fn take_back(&mut self, back: Back) {
-        self.coming_back = None;
-        match back {
-            Back::Pieces(pieces) => {
-                tracing::info!(stream = %self.id, "upstream goes on");
-                self.pieces = pieces;
-                // What was cut off of an event comes again.
-                self.cutter = Cutter::sse(self.app.options().event_bytes_max);
-                self.body_end = None;
-            }
-            Back::Failed => {}
-            Back::Refused(status) => {
-                tracing::warn!(stream = %self.id, %status, "upstream does not go on with a response");
-                self.comeback = None;
-            }
-        }
     }
 
     /// Takes in what upstream's body gave.

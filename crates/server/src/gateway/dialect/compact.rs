@@ -1,4 +1,4 @@
-//! Runs of deltas merged into one event each, for those who join late: [`compact`]. And the plain text so far: [`text`].
+//! Runs of deltas merged into one event each, for those who join late: [`compact`].
 //!
 //! A merged event is the run's last one with the run's whole text in it, byte for byte otherwise. So it carries the
 //! last one's numbers, and clients read it like any other.
