@@ -23,6 +23,7 @@ let suite: string;
 before(async () => {
   server = await ScriptedServer.start();
   longwave = await Longwave.start();
+  server.upstream = longwave.url;
   surroundings = { server: server.url, otherOrigin: server.url.replace("127.0.0.1", "localhost"), longwave: longwave.url };
   const { outputFiles } = await build({
     entryPoints: [fileURLToPath(new URL("suite/main.js", import.meta.url))],
@@ -48,8 +49,9 @@ for (const [name, program] of [
   test(name, { timeout: SUITE_LIMIT_MS }, async (context) => {
     const file = fileURLToPath(new URL(`suite-${name.toLowerCase()}.mjs`, import.meta.url));
     const print = "(result) => process.stdout.write(`RESULT ${JSON.stringify(result)}\\n`)";
-    // Node 20 has a `WebSocket`, but not as a global.
-    const start = `await runCases(${JSON.stringify(surroundings)}, ${print});\nprocess.exit(0);`;
+    // Node 20 has no `WebSocket` of its own.
+    const socket = name === "Node" ? `import { WebSocket } from "ws";\nglobalThis.WebSocket ??= WebSocket;\n` : "";
+    const start = `${socket}await runCases(${JSON.stringify(surroundings)}, ${print});\nprocess.exit(0);`;
     await writeFile(file, `${suite}\n${start}\n`);
     const child = spawn(program, [file], { stdio: ["ignore", "pipe", "inherit"] });
     context.signal.addEventListener("abort", () => child.kill());

@@ -29,8 +29,8 @@ export interface Answer {
   chunks?: string[];
   /** Behind the chunks: the body ends, the connection is reset, or all stays open. Default: `hang`. */
   then?: "end" | "reset" | "hang";
-  /** The connection is reset without a head, or nothing at all is sent. */
-  head?: "reset" | "never";
+  /** What comes is no HTTP, or nothing at all is sent. */
+  head?: "broken" | "never";
 }
 
 export interface Seen {
@@ -144,6 +144,5 @@ export async function failure(promise: Promise<unknown>): Promise<Error & Record
   throw new Error("it did not fail");
 }
 
-export const SSE = { "content-type": "text/event-stream" };
-const HANG_LIMIT_MS = 60_000;
+const HANG_LIMIT_MS = 30_000;
 const cleanups: (() => unknown)[] = [];
