@@ -30,33 +30,33 @@ export type EventOf<Types, Type> = Type extends keyof StreamEvents
   ? StreamEvents[Type]
   : StreamMessage<Type extends keyof Types ? Types[Type] : unknown>;
 
-type Handler<Stream, Type> = ((this: Stream, event: Type) => unknown) | null;
+type Handler<Event> = ((this: EventTarget, event: Event) => unknown) | null;
 
 export interface EventStream<Types extends object = {}> {
-  onopen: Handler<this, Event>;
+  onopen: Handler<Event>;
   /** For events without a type of their own. */
-  onmessage: Handler<this, EventOf<Types, "message">>;
-  onerror: Handler<this, StreamErrorEvent>;
+  onmessage: Handler<EventOf<Types, "message">>;
+  onerror: Handler<StreamErrorEvent>;
   /** For `longwave.gap`. */
-  ongap: Handler<this, GapEvent>;
+  ongap: Handler<GapEvent>;
   /** For `longwave.end`. */
-  onend: Handler<this, EndEvent>;
+  onend: Handler<EndEvent>;
   /** For `longwave.transport`. */
-  ontransport: Handler<this, TransportEvent>;
+  ontransport: Handler<TransportEvent>;
 
   addEventListener<Type extends keyof StreamEvents | (keyof Types & string) | "message">(
     type: Type,
-    listener: (this: this, event: EventOf<Types, Type>) => unknown,
+    listener: (event: EventOf<Types, Type>) => unknown,
     options?: AddEventListenerOptions | boolean,
   ): void;
   addEventListener(
     type: string,
-    listener: ((this: this, event: StreamMessage) => unknown) | EventListenerObject | null,
+    listener: ((event: StreamMessage) => unknown) | EventListenerObject | null,
     options?: AddEventListenerOptions | boolean,
   ): void;
   removeEventListener(
     type: string,
-    listener: ((this: this, event: never) => unknown) | EventListenerObject | null,
+    listener: ((event: never) => unknown) | EventListenerObject | null,
     options?: EventListenerOptions | boolean,
   ): void;
 }
@@ -79,6 +79,7 @@ export abstract class EventStream<Types extends object = {}> extends EventTarget
   #readyState: 0 | 1 | 2 = 0;
   #handlers = new Map<string, unknown>();
   #loops = new Set<Loop>();
+  #eachListeners = new Set<(event: StreamMessage) => void>();
   /** How the stream ended: with what iteration is to fail, or in order. */
   #outcome: { error?: unknown } | undefined;
 
@@ -116,6 +117,12 @@ export abstract class EventStream<Types extends object = {}> extends EventTarget
     this.settle({});
   }
 
+  /** Calls back for every message, gap and end, whatever its type. @returns what ends that. */
+  onEach(listener: (event: StreamMessage) => void): () => void {
+    this.#eachListeners.add(listener);
+    return () => void this.#eachListeners.delete(listener);
+  }
+
   async *[Symbol.asyncIterator](): AsyncGenerator<EventOf<Types, "message"> | GapEvent | EndEvent, void, undefined> {
     const loop: Loop = { events: [], wake: undefined, drain: undefined };
     this.#loops.add(loop);
@@ -151,6 +158,7 @@ export abstract class EventStream<Types extends object = {}> extends EventTarget
       }
     }
     this.dispatchEvent(event);
+    if (event instanceof StreamMessage) for (const listener of this.#eachListeners) listener(event);
   }
 
   /** Resolves when no loop is far behind. */

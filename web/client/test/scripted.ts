@@ -92,7 +92,8 @@ export class ScriptedServer {
     upstream.pipe(socket).pipe(upstream);
     this.#tunnels.add(socket);
     for (const [one, other] of [[socket, upstream], [upstream, socket]] as const) {
-      one.on("error", () => other.destroy()).on("close", () => other.destroy());
+      // A half of a WebSocket is none.
+      for (const event of ["error", "end", "close"]) one.on(event, () => other.destroy());
     }
   }
 
@@ -104,7 +105,7 @@ export class ScriptedServer {
     response.on("close", () => gone.abort());
     const isBuffered = this.#buffered.has(name);
     try {
-      const init = { headers: Object.fromEntries(headers) as Record<string, string>, signal: gone.signal };
+      const init = { headers: { ...Object.fromEntries(headers), "accept-encoding": "identity" } as Record<string, string>, signal: gone.signal };
       const answer = await fetch(`${this.upstream}/${path}${search}`, init);
       const chunks: Uint8Array[] = [];
       const head = () => response.writeHead(answer.status, Object.fromEntries(answer.headers)).flushHeaders();
