@@ -86,11 +86,17 @@ class Link {
   #followings = new Map<number, Following>();
   #ids = 0;
   #post: (message: ToHub) => void = () => {};
+  #isHeld = false;
   #tab = crypto.getRandomValues(new Uint32Array(4)).join("-");
 
   constructor(through: "worker" | "lock") {
     // Held until the page is gone, however it goes: that is how the hub knows.
-    void globalThis.navigator?.locks?.request(this.#lock, () => new Promise(() => {}));
+    void globalThis.navigator?.locks?.request(this.#lock, () => {
+      // Not before: a hub that asks for the lock first would take this page for gone.
+      this.#isHeld = true;
+      this.#post({ op: "hello", lock: this.#lock });
+      return new Promise(() => {});
+    });
     if (through === "worker" && globalThis.SharedWorker) this.#useWorker();
     else if (globalThis.navigator?.locks && globalThis.BroadcastChannel) this.#useLock();
     else this.#useOwn();
@@ -120,7 +126,7 @@ class Link {
 
   /** The hub knows nothing of this page: a new one, or one that forgot it. */
   #again(): void {
-    if (globalThis.navigator?.locks) this.#post({ op: "hello", lock: this.#lock });
+    if (this.#isHeld) this.#post({ op: "hello", lock: this.#lock });
     for (const [id, following] of this.#followings) this.#ask(id, following);
   }
 
