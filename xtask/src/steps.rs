@@ -96,9 +96,10 @@ pub(crate) fn sdk() -> anyhow::Result<Tally> {
     nextest("package(longwave-e2e) and test(/^gateway::/)")
 }
 
-/// The npm package: its types, and its tests with the official clients.
+/// The npm package: its types, and its tests in Node, Bun and Chromium, with the official clients and a real server.
 pub(crate) fn web() -> anyhow::Result<Tally> {
-    install::debian(&[("node", "nodejs"), ("npm", "npm")])?;
+    install::debian(&[("node", "nodejs"), ("npm", "npm"), ("chromium", "chromium")])?;
+    process::run(process::cargo(["build", "--package", "longwave"]))?;
     let folder = Path::new("web/client");
     install::npm(folder)?;
     let mut command = process::command("npm", ["test", "--silent"]);
