@@ -264,6 +264,15 @@ async fn an_upstream_that_refuses_connections_is_a_bad_gateway() {
 }
 
 #[tokio::test]
+async fn a_path_outside_all_routes_names_the_prefixes_that_there_are() {
+    let station = Station::start().await;
+    let answer = Answer::of(station.request(Method::POST, "/chat/completions").body(CHAT)).await;
+    let problem = answer.problem(404, "route-not-found");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.ends_with("the gateway passes on what is under /v1"), "{detail}");
+}
+
+#[tokio::test]
 async fn an_upstream_that_closes_instead_of_answering_is_a_bad_gateway() {
     let station = Station::start().await;
     station.upstream.script(Script::new().cut());
