@@ -100,13 +100,12 @@ struct Proxied;
 fn not_found(app: &App, uri: &Uri) -> Problem {
     let mut detail = format!("there is nothing at {}; topics are at /topics/NAME", uri.path());
     let prefixes: Vec<&str> = app.gateway().prefixes().collect();
-    if !prefixes.is_empty() {
-        detail.push_str(&format!(
-            ", and the gateway passes on what is under {}",
-            prefixes.join(", ")
-        ));
+    if prefixes.is_empty() {
+        return Problem::new(Code::RouteNotFound, detail);
     }
-    Problem::new(Code::RouteNotFound, detail)
+    detail.push_str(", and the gateway passes on what is under ");
+    detail.push_str(&prefixes.join(", "));
+    Problem::new(Code::RouteNotFound, detail).told_to_sdks()
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
