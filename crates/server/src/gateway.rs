@@ -127,6 +127,11 @@ impl Gateway {
         self.route(path).is_some()
     }
 
+    /// The prefixes of the routes.
+    pub(crate) fn prefixes(&self) -> impl Iterator<Item = &str> {
+        self.routes.iter().map(|route| route.options.prefix.as_str())
+    }
+
     fn route(&self, path: &str) -> Option<&Arc<Route>> {
         self.routes.iter().find(|route| route.options.rest_of(path).is_some())
     }

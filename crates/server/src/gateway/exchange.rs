@@ -128,7 +128,10 @@ impl Exchange {
             () = self.abandoned(reply, self.wants) => return false,
         };
         match sent {
-            Err(error) => tell(reply, Err(tally.failure(error.problem()))),
+            Err(error) => {
+                let problem = error.problem(&self.route.options);
+                tell(reply, Err(tally.failure(problem)))
+            }
             Ok(response) => match stream_kind(&method, response.status(), response.headers()) {
                 Some(lines) => self.record(response, lines, deadline, timeout, tally, reply).await,
                 None if self.is_claimed() && response.status().is_success() => {

@@ -35,7 +35,7 @@ use crate::transports::now;
 /// Answers a request on a route of the gateway; `None` where there is no route for it.
 pub(crate) async fn handle(app: &App, request: Request) -> Option<Result<Response, Problem>> {
     let route = Arc::clone(app.gateway().route(request.uri().path())?);
-    Some(proxy(app, route, request).await)
+    Some(proxy(app, route, request).await.map_err(Problem::told_to_sdks))
 }
 
 async fn proxy(app: &App, route: Arc<Route>, request: Request) -> Result<Response, Problem> {

@@ -41,11 +41,16 @@ pub(super) enum SendError {
 }
 
 impl SendError {
-    pub(super) fn problem(&self) -> Problem {
+    pub(super) fn problem(&self, route: &RouteOptions) -> Problem {
         match self {
             SendError::Unreachable(source) => {
                 // Told to the client without the cause: it may name hosts that are none of its business.
-                tracing::warn!(error = source as &dyn std::error::Error, "upstream failed");
+                tracing::warn!(
+                    route = route.prefix,
+                    upstream = %route.upstream,
+                    error = source as &dyn std::error::Error,
+                    "upstream failed"
+                );
                 let code = if source.is_timeout() {
                     Code::UpstreamTimeout
                 } else {

@@ -43,6 +43,18 @@ impl Problem {
         self
     }
 
+    /// The same with a member `error` as OpenAI writes it: of a body without one its SDKs show the status alone.
+    #[must_use]
+    pub fn told_to_sdks(self) -> Problem {
+        let error = json!({
+            "message": self.detail,
+            "type": "longwave_error",
+            "param": null,
+            "code": self.code.as_str(),
+        });
+        self.with("error", error)
+    }
+
     /// The same, with a response header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Problem {

@@ -78,7 +78,7 @@ async fn proxied(State(app): State<App>, request: Request) -> Response {
     let uri = request.uri().clone();
     match gateway::handle(&app, request).await {
         Some(answer) => (Extension(Proxied), answer).into_response(),
-        None => not_found(&uri).into_response(),
+        None => not_found(&app, &uri).into_response(),
     }
 }
 
@@ -96,11 +96,16 @@ async fn plain_options(State(app): State<App>, request: Request, next: Next) -> 
 #[derive(Clone, Copy)]
 struct Proxied;
 
-fn not_found(uri: &Uri) -> Problem {
-    Problem::new(
-        Code::RouteNotFound,
-        format_args!("there is nothing at {}; topics are at /topics/NAME", uri.path()),
-    )
+/// Names the gateway's routes: who asks for what is not there is often a client whose base URL lacks the prefix.
+fn not_found(app: &App, uri: &Uri) -> Problem {
+    let mut detail = format!("there is nothing at {}; topics are at /topics/NAME", uri.path());
+    let prefixes: Vec<&str> = app.gateway().prefixes().collect();
+    if prefixes.is_empty() {
+        return Problem::new(Code::RouteNotFound, detail);
+    }
+    detail.push_str(", and the gateway passes on what is under ");
+    detail.push_str(&prefixes.join(", "));
+    Problem::new(Code::RouteNotFound, detail).told_to_sdks()
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {

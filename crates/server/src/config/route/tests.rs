@@ -116,7 +116,7 @@ fn all_that_is_wrong_with_the_keys_is_told_at_once_with_its_line() {
             FILE:22: there is no setting "gateway.routes.idle"; did you mean "gateway.routes.timeouts.idle"?
             FILE:23: "gateway.routes.prefix" takes a text, a number, true or false, or a list of texts
             FILE:21: "gateway.routes.timeouts" is a section and takes no value
-            FILE:2: "v1" is not a value for gateway.routes.prefix: expected a path that starts with a slash, such as /v1, and holds no query, no * and nothing but visible ASCII
+            FILE:2: "v1" is not a value for gateway.routes.prefix: expected a path that starts with a slash and goes on behind it, such as /v1, and holds no query, no * and nothing but visible ASCII
             FILE:3: "ftp://host" is not a value for gateway.routes.upstream: expected an http or https URL without user, query or fragment, such as https://api.openai.com/v1
             FILE:5: "openai" is not a value for gateway.routes.dialect: expected auto, openai-chat, openai-responses, anthropic, vercel-ui, ollama or sse
             FILE:6: "grase=1s" is not a value for gateway.routes.disconnect: expected continue, cancel or { grace = "30s" }

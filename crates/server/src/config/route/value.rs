@@ -104,8 +104,8 @@ impl Value for Prefix {
             Err(RouteError::Taken(_)) => {
                 Err("that path belongs to the server itself; take another".to_owned())
             }
-            Err(_) => Err("expected a path that starts with a slash, such as /v1, and holds no \
-                           query, no * and nothing but visible ASCII"
+            Err(_) => Err("expected a path that starts with a slash and goes on behind it, such as /v1, and holds \
+                           no query, no * and nothing but visible ASCII"
                 .to_owned()),
         }
     }

@@ -259,8 +259,20 @@ async fn an_upstream_that_refuses_connections_is_a_bad_gateway() {
     .await;
     let answer = Answer::of(station.chat()).await;
     let problem = answer.problem(502, "upstream-unreachable");
+    assert_eq!(problem["error"]["message"], problem["detail"]);
     assert!(!problem.to_string().contains("secret"), "{problem}");
     assert!(!problem.to_string().contains("127.0.0.1"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_path_outside_all_routes_names_the_prefixes_that_there_are() {
+    let station = Station::start().await;
+    let answer = Answer::of(station.request(Method::POST, "/chat/completions").body(CHAT)).await;
+    let problem = answer.problem(404, "route-not-found");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.ends_with("the gateway passes on what is under /v1"), "{detail}");
+    assert_eq!(problem["error"]["message"], detail);
+    assert_eq!(problem["error"]["code"], "route-not-found");
 }
 
 #[tokio::test]
