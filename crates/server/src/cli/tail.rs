@@ -99,6 +99,13 @@ pub(crate) async fn run(args: TailArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether a word names a server without saying so: `localhost:4480/streams/…`. No topic is written like that by anybody.
+fn is_address(word: &str) -> bool {
+    let Some((host, rest)) = word.split_once(':') else { return false };
+    let port = rest.split('/').next().unwrap_or_default();
+    !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok() && rest.contains('/')
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Connected {
     Never,
@@ -123,6 +130,10 @@ impl TailArgs {
             }
             _ => None,
         };
+        if let Some(address) = self.topics.iter().find(|topic| is_address(topic)) {
+            return Err(Failure::usage(anyhow::anyhow!("{address} looks like an address"))
+                .hint(format!("write it as a URL: longwave tail http://{address}")));
+        }
         let is_url = url.is_some();
         let mut subscribe = match url {
             Some(url) => client.follow(url),
@@ -247,4 +258,19 @@ fn ended_before(topic: &str, info: Option<&TopicInfo>, start: &Start) -> String 
 fn url(text: &str) -> Option<Url> {
     let is_url = text.starts_with("http://") || text.starts_with("https://");
     is_url.then(|| Url::parse(text).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_its_scheme_is_no_topic() {
+        for word in ["localhost:4480/streams/x", "127.0.0.1:80/", "example.com:443/events"] {
+            assert!(is_address(word), "{word}");
+        }
+        for word in ["news", "user:42", "orders/42:1/x", "https://example.com/events", "a:b/c"] {
+            assert!(!is_address(word), "{word}");
+        }
+    }
 }

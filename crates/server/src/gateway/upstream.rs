@@ -58,7 +58,10 @@ impl SendError {
                 };
                 Problem::new(code, self)
             }
-            SendError::Silent(_) => Problem::new(Code::UpstreamTimeout, self),
+            SendError::Silent(_) => {
+                tracing::warn!(route = route.prefix, upstream = %route.upstream, "{self}");
+                Problem::new(Code::UpstreamTimeout, self)
+            }
         }
     }
 }

@@ -87,7 +87,7 @@ fn it_says_what_it_proxies_and_where_the_streams_are() {
     let base = listening.strip_prefix("listening on ").unwrap();
     assert!(server.line().starts_with("keeping events "));
     for proxied in ["/v1 to http://127.0.0.1:9/base", "/o to https://[::1]:9"] {
-        let expected = format!("proxying {proxied}, streams at {base}/streams");
+        let expected = format!("proxying {base}{proxied}, streams at {base}/streams");
         assert_eq!(server.line(), expected);
     }
 }

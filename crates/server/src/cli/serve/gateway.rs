@@ -70,7 +70,7 @@ pub(super) fn banner(settings: &Settings, base: &str) -> String {
     let line = |route: &Route| {
         let (prefix, upstream) = (&route.options.prefix, route.options.upstream.to_string());
         let upstream = upstream.trim_end_matches('/');
-        format!("proxying {prefix} to {upstream}, streams at {base}/streams\n")
+        format!("proxying {base}{prefix} to {upstream}, streams at {base}/streams\n")
     };
     settings.routes.iter().map(line).collect()
 }
