@@ -99,7 +99,18 @@ pub(crate) fn sdk() -> anyhow::Result<Tally> {
 /// The npm package: its types, and its tests with the official clients.
 pub(crate) fn web() -> anyhow::Result<Tally> {
     install::debian(&[("node", "nodejs"), ("npm", "npm")])?;
-    let folder = Path::new("web/client");
+    npm_test(Path::new("web/client"))
+}
+
+/// The console: its types, and all its pages in Chromium, served by the server that the tests were built with.
+/// Leaves screenshots in `target/screenshots`.
+pub(crate) fn console() -> anyhow::Result<Tally> {
+    install::debian(&[("node", "nodejs"), ("npm", "npm"), ("chromium", "chromium")])?;
+    build()?;
+    npm_test(Path::new("web/console"))
+}
+
+fn npm_test(folder: &Path) -> anyhow::Result<Tally> {
     install::npm(folder)?;
     let mut command = process::command("npm", ["test", "--silent"]);
     command.current_dir(folder);
@@ -109,7 +120,7 @@ pub(crate) fn web() -> anyhow::Result<Tally> {
         tally.passed += counted.passed;
         tally.failed += counted.failed;
     })?;
-    anyhow::ensure!(!succeeded || tally.passed > 0, "no test of the npm package was run");
+    anyhow::ensure!(!succeeded || tally.passed > 0, "no test of {} was run", folder.display());
     Ok(honest(tally, succeeded))
 }
 

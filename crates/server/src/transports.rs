@@ -53,7 +53,7 @@ pub(crate) async fn events(State(app): State<App>, request: Request) -> Result<R
 }
 
 pub(crate) use self::framing::{NativeFraming, NativeKind, canonical};
-pub(crate) use self::html::index;
+pub(crate) use self::html::{console, index};
 pub(crate) use self::live::{OnBrokenEnd, native_body};
 pub(crate) use self::parking::Parking;
 
