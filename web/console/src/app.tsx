@@ -6,11 +6,13 @@ import { useEffect, useRef } from "preact/hooks";
 import { Overview } from "./overview.tsx";
 import { follow, usePath } from "./router.ts";
 import { useFigures } from "./stats.ts";
+import { Streams } from "./streams.tsx";
 import { Topics } from "./topics.tsx";
 
 const PAGES = [
   { path: "/", title: "Overview" },
   { path: "/console/topics", title: "Topics" },
+  { path: "/console/streams", title: "Streams" },
 ] as const;
 
 export function App(): JSX.Element {
@@ -40,6 +42,7 @@ export function App(): JSX.Element {
       <main id="main" tabIndex={-1} ref={main}>
         {page?.path === "/" && <Overview figures={figures} />}
         {page?.path === "/console/topics" && <Topics />}
+        {page?.path === "/console/streams" && <Streams />}
         {!page && (
           <>
             <h1>There is no such page</h1>

@@ -5,6 +5,8 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
 interface ListProps<Row> {
   readonly label: string;
+  /** Which widths the columns have, as a class. */
+  readonly kind: "topics" | "streams";
   readonly columns: readonly string[];
   readonly rows: readonly Row[];
   /** How many rows there will be; unknown where there are more than `rows` has. */
@@ -15,7 +17,7 @@ interface ListProps<Row> {
   readonly onEnd: () => void;
 }
 
-export function List<Row>({ label, columns, rows, more, keyOf, cells, onEnd }: ListProps<Row>): JSX.Element {
+export function List<Row>({ label, kind, columns, rows, more, keyOf, cells, onEnd }: ListProps<Row>): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 0 });
   const look = () => {
@@ -33,7 +35,7 @@ export function List<Row>({ label, columns, rows, more, keyOf, cells, onEnd }: L
     if (more && last + AHEAD >= rows.length) onEnd();
   }, [more, last, rows.length, onEnd]);
   return (
-    <div role="table" aria-label={label} aria-rowcount={more ? -1 : rows.length + 1} class="list">
+    <div role="table" aria-label={label} aria-rowcount={more ? -1 : rows.length + 1} class={`list ${kind}`}>
       <div role="rowgroup">
         <div role="row" aria-rowindex={1} class="row head">
           {columns.map((column) => <span role="columnheader" key={column}>{column}</span>)}

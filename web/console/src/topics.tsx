@@ -1,15 +1,16 @@
 // All topics: search by how their names begin, and publish to one.
 
 import type { JSX } from "preact";
-import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
-import { PAGE_TOPICS, publish, topicPath, topics, type Topic } from "./api.ts";
+import { publish, topicPath, topics } from "./api.ts";
 import { bytes, count } from "./format.ts";
 import { List } from "./list.tsx";
+import { messageOf, usePages } from "./pages.ts";
 
 export function Topics(): JSX.Element {
   const [prefix, setPrefix] = useState("");
-  const { rows, more, failure, isLoading, loadMore, reload } = useTopics(prefix.trim());
+  const { rows, more, failure, isLoading, loadMore, reload } = usePages(prefix.trim(), topics, REFRESH_MS);
   const search = useRef<HTMLInputElement>(null);
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
@@ -42,6 +43,7 @@ export function Topics(): JSX.Element {
       </p>
       <List
         label="Topics"
+        kind="topics"
         columns={["Topic", "Events", "Bytes", "Subscribers", "State"]}
         rows={rows}
         more={more}
@@ -89,60 +91,4 @@ function Publish({ onPublished }: { readonly onPublished: () => void }): JSX.Ele
   );
 }
 
-interface Listing {
-  readonly prefix: string;
-  readonly rows: readonly Topic[];
-  readonly next: string | null;
-}
-
-/** The topics with this prefix, as far as they were asked for. */
-function useTopics(prefix: string) {
-  const [listing, setListing] = useState<Listing>({ prefix: "", rows: [], next: null });
-  const [failure, setFailure] = useState<string | null>(null);
-  const [loads, setLoads] = useState(0);
-  const [isLoading, setLoading] = useState(true);
-  const pending = useRef<AbortController>(undefined);
-
-  const load = useCallback(async (prefix: string, before: Listing | null) => {
-    pending.current?.abort();
-    const controller = new AbortController();
-    pending.current = controller;
-    setLoading(true);
-    try {
-      const page = await topics(prefix, before?.next ?? null, controller.signal);
-      if (controller.signal.aborted) return;
-      setListing({ prefix, rows: [...(before?.rows ?? []), ...page.topics], next: page.next });
-      setFailure(null);
-    } catch (error) {
-      if (controller.signal.aborted) return;
-      setFailure(messageOf(error));
-      setListing((listing) => (listing.prefix === prefix ? listing : { prefix, rows: [], next: null }));
-    }
-    setLoading(false);
-  }, []);
-
-  useEffect(() => {
-    const typed = setTimeout(() => void load(prefix, null), prefix === listing.prefix ? 0 : TYPING_MS);
-    return () => clearTimeout(typed);
-    // What was listed meanwhile is no reason to ask again.
-  }, [prefix, loads, load]);
-  useEffect(() => {
-    const timer = setInterval(() => {
-      // What was scrolled far into is left as it is.
-      if (!document.hidden && listing.rows.length <= PAGE_TOPICS && !isLoading) setLoads((loads) => loads + 1);
-    }, REFRESH_MS);
-    return () => clearInterval(timer);
-  }, [listing, isLoading]);
-  useEffect(() => () => pending.current?.abort(), []);
-
-  const loadMore = useCallback(() => {
-    if (!isLoading && failure === null && listing.next !== null) void load(listing.prefix, listing);
-  }, [isLoading, failure, listing, load]);
-  const reload = useCallback(() => setLoads((loads) => loads + 1), []);
-  return { rows: listing.rows, more: listing.next !== null, failure, isLoading, loadMore, reload };
-}
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-const TYPING_MS = 150;
 const REFRESH_MS = 5000;

@@ -9,24 +9,28 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
 
-import { publish, startBrowser, startServer } from "./server.mjs";
+import { publish, startBrowser, startServer, startUpstream } from "./server.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SCREENSHOTS = process.env.SCREENSHOTS ?? fileURLToPath(new URL("../../../target/screenshots", import.meta.url));
 const PAGES = [
   { name: "overview", path: "/" },
   { name: "topics", path: "/console/topics" },
+  { name: "streams", path: "/console/streams" },
 ];
 const WIDTHS = [360, 768, 1440];
 const TOPICS = 1200;
 const FIRST_LOAD_BYTES_MAX = 150 * 1024;
 
+let upstream;
 let server;
 let browser;
 
 before(async () => {
   mkdirSync(SCREENSHOTS, { recursive: true });
-  [server, browser] = await Promise.all([startServer(), startBrowser()]);
+  upstream = await startUpstream();
+  const gateway = ["--gateway", `/v1=${upstream.address}/v1`];
+  [server, browser] = await Promise.all([startServer("127.0.0.1:0", ...gateway), startBrowser()]);
   for (let topic = 0; topic < TOPICS; topic += 1) {
     await publish(server.address, `load/${String(topic).padStart(5, "0")}`, "x");
   }
@@ -36,7 +40,19 @@ before(async () => {
 after(async () => {
   await browser?.close();
   await server?.stop();
+  await upstream?.stop();
 });
+
+/** Has an answer generated that takes some time; gives it once it has begun. */
+async function generate(behaviour) {
+  const response = await fetch(`${server.address}/v1/chat/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json", "x-simulate": behaviour },
+    body: JSON.stringify({ model: "simulated", stream: true, messages: [{ role: "user", content: "Tell me about rivers" }] }),
+  });
+  assert.equal(response.status, 200);
+  return response;
+}
 
 /** Opens a page of the console, has `look` look at it, and checks that it complained about nothing. */
 async function visit(path, look, { width = 1440, colorScheme = "light" } = {}) {
@@ -146,6 +162,27 @@ test("what is published by the form is in the list, and what is refused is said"
     // Chromium itself tells of answers like this one.
     assert.match(complaints.pop(), /403/);
   }));
+
+test("streams are listed by their state, watched and cancelled", async () => {
+  await (await generate("words=5 delay=1ms")).text();
+  const running = await generate("words=100000 delay=100ms");
+  const ended = running.text();
+  const id = running.headers.get("longwave-stream").split("/").at(-1);
+  await visit("/console/streams", async (page) => {
+    const row = page.locator(".rows [role=row]");
+    await page.getByText("2 streams", { exact: true }).waitFor();
+    assert.match(await row.last().textContent(), /^simulateddone/);
+    await page.getByLabel("State").selectOption("running");
+    await page.getByText("1 stream", { exact: true }).waitFor();
+    await page.getByRole("button", { name: `Cancel ${id}` }).click();
+    await page.getByText(`0 streams · ${id} is cancelled.`).waitFor();
+    await page.getByLabel("State").selectOption("cancelled");
+    await page.getByRole("link", { name: "simulated" }).click();
+    await page.getByRole("heading", { name: `streams/${id}` }).waitFor();
+    await page.getByText("ended (cancelled)").first().waitFor();
+  });
+  assert.match(await ended, /cancelled/);
+});
 
 test("everything can be reached by the keyboard", () =>
   visit("/", async (page) => {

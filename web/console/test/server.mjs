@@ -8,6 +8,8 @@ import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
 const BIN = process.env.LONGWAVE_BIN ?? fileURLToPath(new URL("../../../target/debug/longwave", import.meta.url));
+const SIMULATOR = fileURLToPath(new URL("../../../examples/llm-upstream/simulator.mjs", import.meta.url));
+const PIPED = { stdio: ["ignore", "pipe", "inherit"] };
 const ARGUMENTS = [
   "--no-sandbox",
   "--disable-background-networking",
@@ -17,21 +19,31 @@ const ARGUMENTS = [
 ];
 
 /** Starts a server; its address, and how to stop it. */
-export async function startServer(listen = "127.0.0.1:0") {
-  const child = spawn(BIN, ["serve", "--log", "memory", "--listen", listen], { stdio: ["ignore", "pipe", "inherit"] });
+export async function startServer(listen = "127.0.0.1:0", ...flags) {
+  const child = spawn(BIN, ["serve", "--log", "memory", "--listen", listen, ...flags], PIPED);
+  return started(child, /^listening on (http:\S+)/);
+}
+
+/** Starts the simulation of LLM providers that the examples use. */
+export function startUpstream() {
+  return started(spawn(process.execPath, [SIMULATOR, "--port", "0"], PIPED), /on (http:\S+)/);
+}
+
+/** The address that a program tells of on its standard output, and how to stop it. */
+async function started(child, address) {
   const stop = async () => {
     if (child.exitCode !== null) return;
     child.kill("SIGTERM");
     await once(child, "exit");
   };
   for await (const line of createInterface({ input: child.stdout })) {
-    const address = /^listening on (http:\S+)/.exec(line)?.[1];
-    if (address) {
+    const told = address.exec(line)?.[1];
+    if (told) {
       child.stdout.resume();
-      return { address, stop };
+      return { address: told, stop };
     }
   }
-  throw new Error(`${BIN} listens on nothing`);
+  throw new Error(`${child.spawnfile} listens on nothing`);
 }
 
 /** Starts Chromium. */
