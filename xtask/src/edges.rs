@@ -85,10 +85,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("longwave-store", &["longwave-core"]),
     ("longwave-delivery", &["longwave-core"]),
     ("longwave-client", &["longwave-sse"]),
+    ("longwave-console", &[]),
     (
         "longwave",
         &[
             "longwave-client",
+            "longwave-console",
             "longwave-core",
             "longwave-delivery",
             "longwave-sse",

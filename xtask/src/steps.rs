@@ -99,8 +99,19 @@ pub(crate) fn sdk() -> anyhow::Result<Tally> {
 /// The npm package: its types, and its tests in Node, Bun and Chromium, with the official clients and a real server.
 pub(crate) fn web() -> anyhow::Result<Tally> {
     install::debian(&[("node", "nodejs"), ("npm", "npm"), ("chromium", "chromium")])?;
-    process::run(process::cargo(["build", "--package", "longwave"]))?;
-    let folder = Path::new("web/client");
+    build()?;
+    npm_test(Path::new("web/client"))
+}
+
+/// The console: its types, and all its pages in Chromium, served by the server that the tests were built with.
+/// Leaves screenshots in `target/screenshots`.
+pub(crate) fn console() -> anyhow::Result<Tally> {
+    install::debian(&[("node", "nodejs"), ("npm", "npm"), ("chromium", "chromium")])?;
+    build()?;
+    npm_test(Path::new("web/console"))
+}
+
+fn npm_test(folder: &Path) -> anyhow::Result<Tally> {
     install::npm(folder)?;
     let mut command = process::command("npm", ["test", "--silent"]);
     command.current_dir(folder);
@@ -110,7 +121,7 @@ pub(crate) fn web() -> anyhow::Result<Tally> {
         tally.passed += counted.passed;
         tally.failed += counted.failed;
     })?;
-    anyhow::ensure!(!succeeded || tally.passed > 0, "no test of the npm package was run");
+    anyhow::ensure!(!succeeded || tally.passed > 0, "no test of {} was run", folder.display());
     Ok(honest(tally, succeeded))
 }
 

@@ -52,6 +52,7 @@ pub(crate) const STEPS: &[Step] = &[
     ),
     step("clients", "real clients, directly and through real proxies", steps::clients),
     step("web", "the npm package, with the official clients", steps::web),
+    step("console", "the console's pages in Chromium", steps::console),
     step("sdk", "the official SDKs of LLM providers, through the gateway and cuts", steps::sdk),
     step("examples", "every example does what it says", steps::examples),
 ];

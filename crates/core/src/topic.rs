@@ -37,6 +37,17 @@ impl TopicName {
         within_bounds(canonical)
     }
 
+    /// A name as a reader may give it: anybody's, or one of the server's own.
+    ///
+    /// # Errors
+    /// As for any name.
+    pub fn readable(text: &str) -> Result<TopicName, TopicNameError> {
+        match text.strip_prefix('$').or_else(|| text.strip_prefix("%24")) {
+            Some(rest) => TopicName::reserved(&format!("${rest}")),
+            None => text.parse(),
+        }
+    }
+
     /// The canonical spelling, ready to stand in a URL's path.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -271,5 +282,17 @@ mod tests {
         assert_eq!(TopicName::reserved("$sys/rates").map(|t| t.is_reserved()), Ok(true));
         assert_eq!(TopicName::reserved("sys"), Err(TopicNameError::Reserved));
         assert_eq!(TopicName::reserved("$"), Err(TopicNameError::EmptySegment));
+    }
+
+    #[test]
+    fn a_reader_may_name_the_servers_own_topics_too() {
+        for (text, expected) in
+            [("$sys/stats", "$sys/stats"), ("%24sys/stats", "$sys/stats"), ("a%2fb", "a%2Fb")]
+        {
+            assert_eq!(TopicName::readable(text).unwrap().as_str(), expected, "{text}");
+        }
+        for text in ["$", "$/a", "$a//b", "a/$b", ""] {
+            assert!(TopicName::readable(text).is_err(), "{text}");
+        }
     }
 }

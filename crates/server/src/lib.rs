@@ -7,6 +7,7 @@ pub mod gateway;
 pub mod http;
 pub mod hub;
 mod server;
+mod stats;
 mod takeover;
 mod transports;
 

@@ -38,7 +38,7 @@ pub(crate) async fn topic(State(app): State<App>, request: Request) -> Result<Re
     let (parts, _) = request.into_parts();
     let path = parts.uri.path();
     let path = path.strip_prefix(TopicPath::PREFIX).unwrap_or(path);
-    let name: TopicName = path.parse().map_err(|error| problems::path_problem(path, error))?;
+    let name = TopicName::readable(path).map_err(|error| problems::path_problem(path, error))?;
     let scope = Scope::Topic(name);
     read(app, parts, scope).await
 }
@@ -53,7 +53,7 @@ pub(crate) async fn events(State(app): State<App>, request: Request) -> Result<R
 }
 
 pub(crate) use self::framing::{NativeFraming, NativeKind, canonical};
-pub(crate) use self::html::index;
+pub(crate) use self::html::{console, index};
 pub(crate) use self::live::{OnBrokenEnd, native_body};
 pub(crate) use self::parking::Parking;
 

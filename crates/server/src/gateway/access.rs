@@ -14,7 +14,7 @@ use http::header::WWW_AUTHENTICATE;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use longwave_core::{Selector, SelectorSet, TopicName, UnixMillis};
+use longwave_core::{Selector, SelectorSet, TopicName, TopicNameError, UnixMillis};
 
 use super::Viewers;
 use super::key::Principal;
@@ -220,11 +220,15 @@ pub(crate) fn is_of_gateway(topic: &TopicName) -> bool {
     topic.as_str().starts_with(TOPIC_PREFIX)
 }
 
-/// Refuses what would change a topic of the gateway's own.
+/// Refuses what would change a topic of the gateway's own, or one of the server's.
 ///
 /// # Errors
 /// [`Code::TopicReserved`].
 pub(crate) fn check_writable(topic: &TopicName) -> Result<(), Problem> {
+    if topic.is_reserved() {
+        // The URL of a WebSocket may name one, to read it.
+        return Err(TopicNameError::Reserved.into());
+    }
     if is_of_gateway(topic) { Err(reserved(topic)) } else { Ok(()) }
 }
 

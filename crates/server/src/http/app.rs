@@ -14,6 +14,7 @@ use super::successor::Requests;
 use super::{HttpOptions, Metrics};
 use crate::gateway::Gateway;
 use crate::hub::Hub;
+use crate::stats;
 use crate::transports::Parking;
 
 /// The server's parts as handlers use them. Cheap to clone.
@@ -80,6 +81,7 @@ impl App {
             }),
         };
         Gateway::start(&app);
+        stats::start(&app);
         Ok(app)
     }
 

@@ -106,6 +106,21 @@ impl Metrics {
         &self.gateway
     }
 
+    /// How many events publishes over HTTP put into the log.
+    pub(crate) fn events_published(&self) -> u64 {
+        self.events_published.get()
+    }
+
+    /// How many events were handed to readers.
+    pub(crate) fn events_delivered(&self) -> u64 {
+        let counted = |transport: Transport| {
+            self.events_delivered.get(&transport.label()).map_or(0, |counter| counter.get())
+        };
+        let live: u64 =
+            SubscriberKind::ALL.into_iter().map(|kind| counted(Transport::Live(kind))).sum();
+        live + counted(Transport::Page)
+    }
+
     /// Counts events that were handed to readers.
     pub fn delivered(&self, transport: Transport, events: u64) {
         self.events_delivered.get_or_create(&transport.label()).inc_by(events);

@@ -28,6 +28,7 @@ use crate::gateway;
         read::topic,
         read::events,
         read::index,
+        read::console,
         topics::configure,
         topics::head,
         topics::delete,

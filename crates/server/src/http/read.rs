@@ -1,6 +1,6 @@
 //! Reads as the router mounts them, and as the OpenAPI document tells of them. What they do is the transports' business.
 
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use http::HeaderMap;
 
@@ -197,7 +197,7 @@ pub(super) async fn events(State(app): State<App>, request: Request) -> Result<R
     transports::events(State(app), request).await
 }
 
-/// The page of all topics; for programs, the places to go to.
+/// The console; for programs, the places to go to.
 #[utoipa::path(
     get,
     path = "/",
@@ -209,4 +209,19 @@ pub(super) async fn events(State(app): State<App>, request: Request) -> Result<R
 )]
 pub(super) async fn index(query: Query, headers: HeaderMap) -> Result<Response, Problem> {
     transports::index(query, headers).await
+}
+
+/// A page of the console, or a file that it is made of.
+#[utoipa::path(
+    get,
+    path = "/console/{path}",
+    tag = "operate",
+    params(("path" = String, Path, description = "A page, or the name of a file")),
+    responses(
+        (status = 200, description = "The page or file", content((String = "text/html"), (String = "text/javascript"), (String = "text/css"))),
+        (status = "default", response = super::openapi::ProblemResponse),
+    ),
+)]
+pub(super) async fn console(path: Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+    transports::console(path, headers).await
 }

@@ -33,9 +33,10 @@ pub(crate) fn with_middleware(routes: Router<App>, app: App) -> Router {
 }
 
 /// The table of routes. The OpenAPI document must have the same; a test compares them.
-fn routes() -> [(&'static str, MethodRouter<App>); 13] {
+fn routes() -> [(&'static str, MethodRouter<App>); 14] {
     [
         ("/", get(read::index)),
+        ("/console/{*path}", get(read::console)),
         (
             TOPIC_ROUTE,
             get(read::topic)

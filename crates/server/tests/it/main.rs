@@ -25,5 +25,6 @@ mod publish_batch;
 mod publish_stream;
 mod read;
 mod shutdown;
+mod stats;
 mod support;
 mod websocket_publish;

@@ -115,6 +115,11 @@ impl GatewayMetrics {
         );
     }
 
+    /// How many streams run.
+    pub(crate) fn running(&self) -> u64 {
+        u64::try_from(self.running.get()).unwrap_or(0)
+    }
+
     /// Counts a stream that begins. It runs until [`GatewayMetrics::stopped`].
     pub(crate) fn begun(&self, stream: &StreamLabels) {
         self.running.inc();
