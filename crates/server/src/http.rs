@@ -37,6 +37,6 @@ pub(crate) use humane::{parse_duration_ms, rfc3339};
 pub(crate) use json_object::JsonObject;
 pub(crate) use openapi::ProblemResponse;
 pub(crate) use origin::{IDEMPOTENCY_KEY, LONGWAVE_DUPLICATE, LONGWAVE_END};
-pub(crate) use publish::{BodyLimit, append_problem, read_whole};
+pub(crate) use publish::{BodyLimit, WholeBody, append_problem, read_whole};
 use router::router;
 pub(crate) use topics::{Quantity, check_json, read_problem};

@@ -79,8 +79,8 @@ pub(crate) async fn mint(
     }
     check_json(&headers)?;
     let limit = BodyLimit { bytes_max: BODY_BYTES_MAX, code: Code::BodyTooLarge };
-    let body = read_whole(&app, body, limit).await?.into_bytes();
-    let token = TokenRequest::parse(&body)?.token(id, now())?;
+    let body = read_whole(&app, body, limit).await?;
+    let token = TokenRequest::parse(body.bytes())?.token(id, now())?;
     let document = TokenDocument::new(&token, token.sign(app.gateway().secret()));
     let mut response = (StatusCode::CREATED, Json(document)).into_response();
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);

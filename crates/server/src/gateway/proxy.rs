@@ -52,7 +52,7 @@ async fn proxy(app: &App, route: Arc<Route>, request: Request) -> Result<Respons
             format_args!("the gateway does not pass on {} {}", parts.method, parts.uri.path()),
         ));
     }
-    let body = read_body(app, &parts, body).await?;
+    let (body, _held) = read_body(app, &parts, body).await?;
     let mut call = Call::new(app, route, &parts, &rest, body.bytes(), visitor, arrived)?;
     let body = match body {
         RequestBody::Whole(bytes) => RequestBody::Whole(call.mode.body(&bytes)),

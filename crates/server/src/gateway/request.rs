@@ -10,7 +10,9 @@ use http_body::Body as _;
 use longwave_core::IdempotencyKey;
 
 use super::Disconnect;
-use crate::http::{App, BodyLimit, Code, IDEMPOTENCY_KEY, Problem, parse_duration_ms, read_whole};
+use crate::http::{
+    App, BodyLimit, Code, IDEMPOTENCY_KEY, Problem, WholeBody, parse_duration_ms, read_whole,
+};
 
 /// A request's body.
 pub(super) enum RequestBody {
@@ -45,7 +47,8 @@ impl RequestBody {
     }
 }
 
-/// Reads a request's body where something depends on it.
+/// Reads a request's body where something depends on it. The memory of one that was read whole is spoken for as long as
+/// the second value is held.
 ///
 /// # Errors
 /// A [`Problem`] where it breaks off, or is larger than may be.
@@ -53,7 +56,7 @@ pub(super) async fn read_body(
     app: &App,
     parts: &Parts,
     body: Body,
-) -> Result<RequestBody, Problem> {
+) -> Result<(RequestBody, Option<WholeBody>), Problem> {
     let is_json = parts
         .headers
         .get(CONTENT_TYPE)
@@ -61,11 +64,11 @@ pub(super) async fn read_body(
         .is_some_and(|text| text.contains("json"));
     let is_keyed = parts.method == Method::POST && parts.headers.contains_key(IDEMPOTENCY_KEY);
     if !is_json && !is_keyed {
-        return Ok(RequestBody::Passing(body));
+        return Ok((RequestBody::Passing(body), None));
     }
     let bytes_max = app.options().gateway.request_bytes_max;
     let whole = read_whole(app, body, BodyLimit { bytes_max, code: Code::BodyTooLarge }).await?;
-    Ok(RequestBody::Whole(whole.into_bytes()))
+    Ok((RequestBody::Whole(whole.bytes().clone()), Some(whole)))
 }
 
 /// A path with its query.

@@ -28,7 +28,7 @@ use crate::gateway::check_writable;
 pub(crate) use self::answer::append_problem;
 pub(super) use self::answer::{PublishAnswer, disk_full, shutting_down};
 pub(super) use self::batch::BatchLine;
-pub(crate) use self::whole::{BodyLimit, RequestBody, read_whole};
+pub(crate) use self::whole::{BodyLimit, RequestBody, WholeBody, read_whole};
 
 /// Publishes what the body holds, and answers when it is durable.
 #[utoipa::path(

@@ -20,9 +20,9 @@ pub(crate) struct WholeBody {
 }
 
 impl WholeBody {
-    /// The bytes, whose memory is no longer spoken for.
-    pub(crate) fn into_bytes(self) -> Bytes {
-        self.bytes
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 }
 

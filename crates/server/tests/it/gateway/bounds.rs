@@ -112,3 +112,15 @@ async fn neither_the_log_nor_the_disk_has_keys_tokens_or_prompts() {
         }
     }
 }
+
+#[tokio::test]
+async fn bodies_that_wait_for_their_answers_take_no_more_memory_than_allowed() {
+    let station = Station::with(|http, _| http.bodies_bytes_max = super::CHAT.len() + 1).await;
+    let script = Script::new().wait("go").head(200, &[("content-type", "text/plain")]).send("a");
+    station.upstream.script(script.end());
+    let first = tokio::spawn(Answer::of(station.chat()));
+    station.upstream.asked(0).await;
+    Answer::of(station.chat()).await.problem(503, "overloaded");
+    station.upstream.say("go");
+    assert_eq!(first.await.unwrap().body, "a");
+}
